@@ -1,0 +1,315 @@
+"""The commands: each reads its options, calls one function of `npubench.study`, and answers.
+
+Anything heavier than typer is imported inside the command that needs it, which keeps ``--help``
+quick; tests/cli/test_startup.py holds this.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from npubench import __version__
+from npubench.cli import inspection
+from npubench.cli import options as opt
+from npubench.cli.output import Answer, Form, records
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="npubench",
+    help="What will this network cost on this NPU? Latency, energy, EDP and throughput of an ONNX "
+    "network on an accelerator described in YAML.",
+    epilog="Start with:  npubench list hw  and  npubench run resnet50 --hw tpuv4i",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+Hardware = Annotated[
+    str,
+    typer.Option(
+        "--hw",
+        envvar="NPUBENCH_HW",
+        metavar="HW",
+        help="Accelerator: a name of 'npubench list hw', or a YAML file; "
+        "knobs may follow, as in tpuv4i:clock=0.7GHz.",
+    ),
+]
+Workload = Annotated[
+    str,
+    typer.Argument(
+        metavar="WORKLOAD", help="A name of 'npubench list workloads', or an ONNX file."
+    ),
+]
+
+
+def _example(*lines: str) -> str:
+    # The lone backspace keeps the help formatter from filling the lines into a paragraph.
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(f"npubench {__version__}")
+        raise typer.Exit
+
+
+@app.command(
+    short_help="Run one network on one accelerator.",
+    epilog=_example(
+        "npubench run resnet50 --hw tpuv4i",
+        "npubench run model.onnx --hw my_npu.yaml --batch 8 --layers",
+        "npubench run resnet50 --hw tpuv4i --fail-if 'latency > 5 ms' -o result.json",
+    ),
+)
+def run(
+    workload: Workload,
+    hw: Hardware,
+    precision: opt.Precision = None,
+    batch: opt.Batch = 1,
+    dim: opt.Dims = None,
+    knob: opt.Knobs = None,
+    set_: opt.Settings = None,
+    layers: opt.Layers = False,
+    form: opt.FormOption = Form.TABLE,
+    output: opt.Files = None,
+    force: opt.Force = False,
+    seed: opt.Seed = 0,
+    max_unknown: opt.MaxUnknown = None,
+    strict: opt.Strict = False,
+    fail_if: opt.FailIf = None,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> Answer:
+    """One network on one accelerator: latency, energy, EDP, throughput, and where they go."""
+    from npubench.report.run_view import coverage_warnings, run_view
+    from npubench.study.gates import check_run, parse_gates
+    from npubench.study.run import RunRequest
+    from npubench.study.run import run as run_one
+    from npubench.study.serialise import to_json
+
+    place = opt.make_output(form, output, force=force, quiet=quiet)
+    gates = parse_gates(fail_if or (), max_unknown=max_unknown, strict=strict)
+    result = run_one(
+        RunRequest(
+            workload=workload,
+            hardware=hw,
+            dims=opt.read_dims(dim),
+            batch=batch,
+            precision=precision,
+            knobs=opt.read_pairs("--knob", knob),
+            overrides=opt.read_pairs("--set", set_),
+            seed=seed,
+        )
+    )
+    return Answer(
+        view=run_view(result, layers=layers, verbose=verbose),
+        document=lambda: to_json(result),
+        output=place,
+        warnings=coverage_warnings(result),
+        failures=check_run(result, gates),
+    )
+
+
+@app.command(
+    short_help="Compare accelerators on several networks.",
+    epilog=_example(
+        "npubench compare vgg16 resnet50 --hw tpuv4i --hw edge8",
+        "npubench compare vgg16 --hw tpuv4i --hw tpuv4i:clock=0.7GHz",
+        "npubench compare vgg16 --hw tpuv4i --hw my.yaml --fail-if 'edp > 1.05x'",
+    ),
+)
+def compare(
+    workloads: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="WORKLOAD...", help="Names of 'npubench list workloads', or ONNX files."
+        ),
+    ],
+    hw: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hw",
+            metavar="HW",
+            callback=opt.listed("NPUBENCH_HW"),
+            help="An accelerator, with knobs if need be. Repeatable. "
+            "[env var: NPUBENCH_HW, separated by ;]",
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline",
+            envvar="NPUBENCH_BASELINE",
+            metavar="HW",
+            help="What ratios refer to. Default: the first --hw.",
+        ),
+    ] = None,
+    precision: opt.Precision = None,
+    batch: opt.Batch = 1,
+    dim: opt.Dims = None,
+    knob: opt.Knobs = None,
+    set_: opt.Settings = None,
+    form: opt.FormOption = Form.TABLE,
+    output: opt.Files = None,
+    force: opt.Force = False,
+    seed: opt.Seed = 0,
+    max_unknown: opt.MaxUnknown = None,
+    strict: opt.Strict = False,
+    fail_if: opt.FailIf = None,
+    quiet: opt.Quiet = False,
+) -> Answer:
+    """Several networks on several accelerators, with ratios to one of them."""
+    from npubench.cli.progress import progress
+    from npubench.report.compare_view import compare_view
+    from npubench.report.run_view import coverage_warnings
+    from npubench.study.compare import compare as compare_all
+    from npubench.study.gates import check_comparison, parse_gates
+    from npubench.study.result import Options
+    from npubench.study.serialise import to_json
+
+    place = opt.make_output(form, output, force=force, quiet=quiet)
+    gates = parse_gates(fail_if or (), max_unknown=max_unknown, strict=strict, with_baseline=True)
+    asked = Options(
+        batch=batch,
+        dims=opt.read_dims(dim),
+        precision=precision,
+        knobs=opt.read_pairs("--knob", knob),
+        overrides=opt.read_pairs("--set", set_),
+    )
+    with progress("compare", quiet=quiet) as step:
+        result = compare_all(workloads, hw or (), asked, baseline=baseline, seed=seed, on_run=step)
+    return Answer(
+        view=compare_view(result),
+        document=lambda: to_json(result),
+        output=place,
+        warnings=tuple(text for one in result.runs for text in coverage_warnings(one)),
+        failures=check_comparison(result, gates),
+    )
+
+
+@app.command(
+    short_help="Run a grid over knobs, fields and options.",
+    epilog=_example(
+        "npubench sweep vgg16 --hw tpuv4i --axis clock=0.7:1.1:0.1GHz",
+        "npubench sweep vgg16 --hw tpuv4i --axis batch=1,8 --axis precision=w8a8,bf16",
+        "npubench sweep vgg16 --hw tpuv4i --axis clock=0.7:1.1:0.1GHz --dry-run",
+    ),
+)
+def sweep(
+    workload: Workload,
+    hw: Hardware,
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--axis",
+            metavar="NAME=VALUES",
+            callback=opt.listed("NPUBENCH_AXIS"),
+            help="What varies: a knob, a field of the spec, batch, precision, workload, hw or "
+            "dim.NAME; values are a list 1,2,4 or a range start:stop:step. Repeatable, the last "
+            "varies fastest. [env var: NPUBENCH_AXIS, separated by ;]",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", envvar="NPUBENCH_DRY_RUN", help="Print the points, run none."),
+    ] = False,
+    precision: opt.Precision = None,
+    batch: opt.Batch = 1,
+    dim: opt.Dims = None,
+    knob: opt.Knobs = None,
+    set_: opt.Settings = None,
+    form: opt.FormOption = Form.TABLE,
+    output: opt.Files = None,
+    force: opt.Force = False,
+    seed: opt.Seed = 0,
+    max_unknown: opt.MaxUnknown = None,
+    strict: opt.Strict = False,
+    fail_if: opt.FailIf = None,
+    quiet: opt.Quiet = False,
+) -> Answer:
+    """A grid of runs over knobs, spec fields and options; Ctrl-C keeps what is finished."""
+    from npubench.cli.progress import progress
+    from npubench.report.sweep_view import plan_view, sweep_view
+    from npubench.study.axes import parse_axis
+    from npubench.study.gates import check_sweep, parse_gates
+    from npubench.study.result import Sweep, SweepPoint
+    from npubench.study.run import RunRequest, make_stamp
+    from npubench.study.serialise import to_json
+    from npubench.study.session import Session
+    from npubench.study.sweep import plan_sweep, sweep_points
+
+    place = opt.make_output(form, output, force=force, quiet=quiet)
+    gates = parse_gates(fail_if or (), max_unknown=max_unknown, strict=strict)
+    session = Session()
+    request = RunRequest(
+        workload=workload,
+        hardware=hw,
+        dims=opt.read_dims(dim),
+        batch=batch,
+        precision=precision,
+        knobs=opt.read_pairs("--knob", knob),
+        overrides=opt.read_pairs("--set", set_),
+        seed=seed,
+    )
+    plan = plan_sweep(request, [parse_axis(text) for text in axis or ()], session)
+    axes = tuple((one.name, one.values) for one in plan.axes)
+    if dry_run:
+        view = plan_view(workload, hw, [values for values, _ in plan.requests()])
+        return Answer(view, lambda: records("npubench.plan/1", view), place)
+    points: list[SweepPoint] = []
+    left = ""
+    with progress("sweep", quiet=quiet) as step:
+        try:
+            for point in sweep_points(plan, session):
+                points.append(point)
+                step(len(points), len(plan))
+        except KeyboardInterrupt:
+            left = f"{len(points)} of {len(plan)} points are finished"
+    result = Sweep(axes, tuple(points), make_stamp(seed))
+    failed = sum(point.totals is None for point in points)
+    return Answer(
+        view=sweep_view(result),
+        document=lambda: to_json(result),
+        output=place,
+        warnings=(f"{failed} of {len(points)} points failed",) if failed else (),
+        failures=check_sweep(result, gates),
+        interrupted=left,
+    )
+
+
+for _name, _command, _short, _examples in (
+    (
+        "list",
+        inspection.list_,
+        "List the networks or accelerators that ship.",
+        ("npubench list workloads", "npubench list hw --format json"),
+    ),
+    (
+        "show",
+        inspection.show,
+        "Show a network's operators or a spec's constants.",
+        ("npubench show resnet50 --layers", "npubench show tpuv4i:clock=0.7GHz"),
+    ),
+    (
+        "check",
+        inspection.check,
+        "Find the mistakes in specs and networks.",
+        ("npubench check my_npu.yaml model.onnx",),
+    ),
+    (
+        "version",
+        inspection.version,
+        "Show the versions that can change a number.",
+        ("npubench version --format json",),
+    ),
+):
+    app.command(_name, short_help=_short, epilog=_example(*_examples))(_command)

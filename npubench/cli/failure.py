@@ -1,0 +1,144 @@
+"""Failures in words: text on stderr, and one JSON object on stdout where JSON was asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from npubench.errors import NpubenchError, OptionError, Problem
+
+if TYPE_CHECKING:
+    from typer import TyperException
+
+__all__ = [
+    "BUG",
+    "GATE",
+    "INTERRUPTED",
+    "OK",
+    "USER",
+    "Reporter",
+    "closed_pipe",
+    "describe_bug",
+    "discard_stdout",
+    "one_line",
+    "usage_error",
+]
+
+OK: Final = 0
+GATE: Final = 1
+USER: Final = 2
+BUG: Final = 3
+INTERRUPTED: Final = 130
+
+_LONGEST = 500
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """How failures are told.
+
+    Attributes:
+        as_json: whether stdout gets the ``npubench.error/1`` object.
+        debug: whether stderr gets the traceback.
+    """
+
+    as_json: bool = False
+    debug: bool = False
+
+    @classmethod
+    def for_command_line(
+        cls, arguments: Sequence[str], environment: Mapping[str, str] = os.environ
+    ) -> Reporter:
+        """What a raw command line asks for, whether or not it parses."""
+        form = environment.get("NPUBENCH_FORMAT", "")
+        for index, argument in enumerate(arguments):
+            if argument == "--format":
+                form = "".join(arguments[index + 1 : index + 2])
+            elif argument.startswith("--format="):
+                form = argument.removeprefix("--format=")
+        loud = {"-v", "--verbose"}.intersection(arguments)
+        return cls(form.lower() == "json", bool(loud or environment.get("NPUBENCH_DEBUG")))
+
+    def report(self, error: NpubenchError, cause: BaseException | None = None) -> int:
+        """Print an error, and the traceback of what caused it if asked; return the exit code."""
+        if self.debug and (cause is not None or error.exit_code == BUG):
+            shown = cause or error
+            # No locals: they may hold a whole network, or what the user would not publish.
+            sys.stderr.write("".join(traceback.format_exception(shown)))
+        for problem in error.problems:
+            for line in problem.render().splitlines():
+                print(one_line(line), file=sys.stderr)
+        if self.as_json:
+            sys.stdout.write(json.dumps(_document(error), indent=2, ensure_ascii=False) + "\n")
+        return error.exit_code
+
+
+def _document(error: NpubenchError) -> dict[str, object]:
+    keys = ("file", "line", "column", "message", "hint")
+    return {
+        "schema": "npubench.error/1",
+        "errors": [{key: getattr(problem, key) for key in keys} for problem in error.problems],
+        "exit_code": error.exit_code,
+    }
+
+
+def one_line(text: str) -> str:
+    """``text`` with control and invisible characters as escapes: messages quote foreign files."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+def describe_bug(error: BaseException) -> NpubenchError:
+    """An unexpected exception as a report: its type, its message, and the place in our code."""
+    message = one_line(" ".join(str(error).split()))[:_LONGEST]
+    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return NpubenchError(
+        Problem(
+            f"this is a bug in npubench: {text}{_place(error)}",
+            hint="set NPUBENCH_DEBUG=1 for the traceback, and please report it",
+        )
+    )
+
+
+def _place(error: BaseException) -> str:
+    """`` (npubench/study/run.py:12 in run)``: the innermost frame of ours."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename).resolve()
+        if path.is_relative_to(_PACKAGE):
+            where = path.relative_to(_PACKAGE.parent).as_posix()
+            return f" ({where}:{frame.lineno} in {frame.name})"
+    return ""
+
+
+def closed_pipe(error: BaseException) -> bool:
+    """Whether a broken pipe stands behind an exception."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, BrokenPipeError):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def discard_stdout() -> None:
+    """Point stdout at nothing, so that the flush at exit has nobody to fail for."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def usage_error(error: TyperException) -> OptionError:
+    """A command line that does not parse, in our form; the whole help where no command is given."""
+    context = getattr(error, "ctx", None)
+    message = error.format_message()
+    if context is None or message.startswith("Usage: "):
+        return OptionError(message)
+    return OptionError(Problem(message, hint=f"try '{context.command_path} --help'"))

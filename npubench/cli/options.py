@@ -1,0 +1,209 @@
+"""Options that several commands share, and the reading of their values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from npubench.cli.output import Form, Output
+from npubench.errors import OptionError, Problem
+
+__all__ = [
+    "Batch",
+    "Dims",
+    "FailIf",
+    "Files",
+    "Force",
+    "FormOption",
+    "Knobs",
+    "Layers",
+    "MaxUnknown",
+    "Precision",
+    "Quiet",
+    "Seed",
+    "Settings",
+    "Strict",
+    "Verbose",
+    "listed",
+    "make_output",
+    "read_dims",
+    "read_pairs",
+]
+
+
+def listed(name: str) -> Callable[[list[str] | None], list[str]]:
+    """A callback that takes a repeatable option's values from a variable when it is not given.
+
+    Values are separated by ``;``, since they may hold blanks and commas of their own.
+    """
+
+    def take(given: list[str] | None) -> list[str]:
+        if given:
+            return list(given)
+        return [part.strip() for part in os.environ.get(name, "").split(";") if part.strip()]
+
+    return take
+
+
+def _many(variable: str) -> str:
+    return f" Repeatable. [env var: {variable}, separated by ;]"
+
+
+_ANSWER = "Answer"
+_GATES = "Gates"
+
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        envvar="NPUBENCH_PRECISION",
+        metavar="P",
+        help="w8a8, a format such as bf16, or 'model' for what the file states. "
+        "Default: the model's own, else the accelerator's.",
+    ),
+]
+Batch = Annotated[
+    int,
+    typer.Option("--batch", envvar="NPUBENCH_BATCH", metavar="N", help="Inferences per execution."),
+]
+Dims = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dim",
+        metavar="NAME=N",
+        callback=listed("NPUBENCH_DIM"),
+        help="Value of a symbolic dimension." + _many("NPUBENCH_DIM"),
+    ),
+]
+Knobs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--knob",
+        metavar="NAME=VALUE",
+        callback=listed("NPUBENCH_KNOB"),
+        help="A knob of the accelerator." + _many("NPUBENCH_KNOB"),
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        callback=listed("NPUBENCH_SET"),
+        help="Any other field of its spec." + _many("NPUBENCH_SET"),
+    ),
+]
+Layers = Annotated[
+    bool, typer.Option("--layers", envvar="NPUBENCH_LAYERS", help="Show every layer.")
+]
+FormOption = Annotated[
+    Form,
+    typer.Option(
+        "--format",
+        envvar="NPUBENCH_FORMAT",
+        case_sensitive=False,
+        help="Form of the answer on stdout.",
+    ),
+]
+Files = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        callback=listed("NPUBENCH_OUTPUT"),
+        help="Write the answer to a .json, .csv, .md or .txt file too." + _many("NPUBENCH_OUTPUT"),
+    ),
+]
+Force = Annotated[
+    bool, typer.Option("--force", envvar="NPUBENCH_FORCE", help="Replace existing files.")
+]
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed", envvar="NPUBENCH_SEED", metavar="N", help="Recorded in the result's stamp."
+    ),
+]
+MaxUnknown = Annotated[
+    float | None,
+    typer.Option(
+        "--max-unknown",
+        envvar="NPUBENCH_MAX_UNKNOWN",
+        metavar="SHARE",
+        help="Exit 1 if unknown operators carry more than this share, 0 to 1.",
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        envvar="NPUBENCH_STRICT",
+        help="Exit 1 if any operator is unknown or approximated.",
+    ),
+]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-if",
+        metavar="EXPR",
+        callback=listed("NPUBENCH_FAIL_IF"),
+        help="Exit 1 if this holds, such as 'latency > 5 ms'." + _many("NPUBENCH_FAIL_IF"),
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", envvar="NPUBENCH_QUIET", help="No warnings, no progress on stderr."
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        envvar="NPUBENCH_VERBOSE",
+        help="Every constant used; tracebacks of bugs.",
+    ),
+]
+
+
+def make_output(form: Form, files: Iterable[str] | None, *, force: bool, quiet: bool) -> Output:
+    """Where the answer goes, checked; raises OptionError."""
+    return Output(form, tuple(map(Path, files or ())), force, quiet).check()
+
+
+def read_pairs(option: str, texts: Iterable[str] | None) -> dict[str, str]:
+    """``NAME=VALUE`` texts in order.
+
+    Raises:
+        OptionError: one without ``=`` or name, or a name given twice; all at once.
+    """
+    pairs: dict[str, str] = {}
+    problems: list[Problem] = []
+    for text in texts or ():
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            problems.append(Problem(f"{option} '{text}': expected NAME=VALUE"))
+        elif name in pairs:
+            problems.append(Problem(f"{option} '{text}': '{name}' is given twice"))
+        pairs[name] = value
+    if problems:
+        raise OptionError(*problems)
+    return pairs
+
+
+def read_dims(texts: Iterable[str] | None) -> dict[str, int]:
+    """``NAME=N`` texts; raises OptionError where N is no whole number from 1."""
+    pairs = read_pairs("--dim", texts)
+    problems = [
+        Problem(f"--dim '{name}={value}': expected a whole number from 1")
+        for name, value in pairs.items()
+        if not (value.isascii() and value.isdecimal() and len(value) < 19 and int(value) >= 1)
+    ]
+    if problems:
+        raise OptionError(*problems)
+    return {name: int(value) for name, value in pairs.items()}

@@ -1,0 +1,213 @@
+"""Answers to text, and text to stdout and files: all files or none, and never half of one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from npubench.cli.failure import GATE, INTERRUPTED, OK, discard_stdout, one_line
+from npubench.errors import InputError, OptionError, Problem
+
+if TYPE_CHECKING:
+    from npubench.report.render import Screen
+    from npubench.report.table import View
+
+__all__ = ["Answer", "Form", "Output", "deliver", "records", "screen_of"]
+
+
+class Form(StrEnum):
+    """How an answer is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    MARKDOWN = "markdown"
+
+
+_SUFFIXES: Mapping[str, Form] = {
+    ".txt": Form.TABLE,
+    ".json": Form.JSON,
+    ".csv": Form.CSV,
+    ".md": Form.MARKDOWN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where an answer goes.
+
+    Attributes:
+        form: of stdout.
+        files: further copies, their form given by their suffix.
+        force: whether existing files may be replaced.
+        quiet: whether warnings are kept back.
+    """
+
+    form: Form = Form.TABLE
+    files: tuple[Path, ...] = ()
+    force: bool = False
+    quiet: bool = False
+
+    def check(self) -> Output:
+        """Refuse files that could not be written, before any work is done for them.
+
+        Raises:
+            OptionError: an unknown suffix, a file named twice, one that exists, no such folder.
+        """
+        problems = [Problem(*found) for path in self.files for found in self._mistakes(path)]
+        places = [path.resolve() for path in self.files]
+        problems += [
+            Problem(f"-o {path}: given twice")
+            for index, path in enumerate(self.files)
+            if places[index] in places[:index]
+        ]
+        if problems:
+            raise OptionError(*problems)
+        return self
+
+    def _mistakes(self, path: Path) -> Iterator[tuple[str, None, None, None, str | None]]:
+        if path.suffix.lower() not in _SUFFIXES:
+            known = ", ".join(_SUFFIXES)
+            yield f"-o {path}: the suffix decides the format", None, None, None, f"known: {known}"
+        elif not path.parent.is_dir():
+            yield f"-o {path}: no such folder '{path.parent}'", None, None, None, None
+        elif path.exists() and not path.is_file():
+            yield f"-o {path}: not a regular file", None, None, None, None
+        elif path.exists() and not self.force:
+            yield f"-o {path}: the file exists", None, None, None, "--force replaces it"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command gives back: the one value that is printed.
+
+    Attributes:
+        view: for people, and its record for CSV.
+        document: makes the JSON object.
+        output: where it goes.
+        warnings: sentences for stderr.
+        failures: gates that did not hold.
+        interrupted: what was left undone when Ctrl-C came; empty when nothing was.
+    """
+
+    view: View
+    document: Callable[[], Mapping[str, Any]]
+    output: Output
+    warnings: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    interrupted: str = ""
+
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        if self.interrupted:
+            return INTERRUPTED
+        return GATE if self.failures else OK
+
+
+def deliver(answer: Answer) -> int:
+    """Print an answer and write its files; return the exit code.
+
+    Raises:
+        InputError: a file cannot be written; stdout has the answer all the same.
+    """
+    text = _render(answer, answer.output.form, screen_of(sys.stdout))
+    # Gates and warnings must reach the user even when the reader of stdout has gone.
+    if not answer.output.quiet:
+        for warning in answer.warnings:
+            print(f"warning: {one_line(warning)}", file=sys.stderr)
+    _print(text)
+    for failure in answer.failures:
+        print(f"gate failed: {one_line(failure)}", file=sys.stderr)
+    if answer.interrupted:
+        print(f"interrupted: {answer.interrupted}", file=sys.stderr)
+    _write_files(answer)
+    return answer.code
+
+
+def _render(answer: Answer, form: Form, screen: Screen) -> str:
+    from npubench.report.render import to_csv, to_markdown, to_terminal
+    from npubench.study.serialise import dumps
+
+    if form is Form.JSON:
+        return dumps(dict(answer.document()))
+    if form is Form.CSV:
+        return to_csv(answer.view.record)
+    if form is Form.MARKDOWN:
+        return to_markdown(answer.view)
+    return to_terminal(answer.view, screen)
+
+
+def screen_of(stream: TextIO) -> Screen:
+    """What a stream can show; nothing is cut or coloured where it is no terminal."""
+    from npubench.report.render import Screen
+
+    encoding = (getattr(stream, "encoding", None) or "ascii").lower()
+    unicode = encoding.replace("-", "").startswith("utf")
+    if not stream.isatty():
+        return Screen(unicode=unicode)
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return Screen(shutil.get_terminal_size().columns, styled=not plain, unicode=unicode)
+
+
+def _print(text: str) -> None:
+    """To stdout; a reader such as `head` may leave early, and the rest of the work goes on."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_stdout()
+    except OSError as error:
+        discard_stdout()
+        raise InputError(f"cannot write to stdout: {error.strerror}") from None
+
+
+def _write_files(answer: Answer) -> None:
+    """Write every file beside its place, then move all into place."""
+    from npubench.report.render import Screen
+
+    moves: list[tuple[Path, Path]] = []
+    path = Path()
+    try:
+        for path in answer.output.files:
+            text = _render(answer, _SUFFIXES[path.suffix.lower()], Screen())
+            place = path.resolve()
+            draft = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+            moves.append((draft, place))
+            _write_draft(draft, text)
+        for draft, place in moves:
+            path = place
+            _move(draft, place, force=answer.output.force)
+    except OSError as error:
+        raise InputError(f"-o {path}: cannot be written: {error.strerror}") from None
+    finally:
+        for draft, _ in moves:
+            draft.unlink(missing_ok=True)
+
+
+def _write_draft(draft: Path, text: str) -> None:
+    # Exclusive creation with the process's own permissions, as a plain open() would give.
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _move(draft: Path, place: Path, *, force: bool) -> None:
+    if not force and place.exists():  # made by someone else since `Output.check`
+        raise FileExistsError(17, "File exists")
+    draft.replace(place)
+
+
+def records(schema: str, view: View) -> Mapping[str, Any]:
+    """A listing's JSON object: its record table, one object a row."""
+    keys: Sequence[str] = [column.key for column in view.record.columns]
+    rows = [dict(zip(keys, row, strict=True)) for row in view.record.rows]
+    return {"schema": schema, "rows": rows}

@@ -1,0 +1,1 @@
+"""Machine families behind one protocol."""

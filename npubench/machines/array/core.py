@@ -1,0 +1,117 @@
+"""What the PEs do with one tile: cycles, and the words that cross into and out of the array.
+
+A core is made for one layer and one format. It answers for whole tables of tiles at once (numpy
+arrays of equal shape) and for single tiles by the same code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from npubench.machines.array.extents import Shape
+
+__all__ = ["Core", "CoreWork", "Geometry", "IntArray", "Split", "exact", "splits"]
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class CoreWork:
+    """Work of the array on a tile, one entry per tile asked for.
+
+    Attributes:
+        compute: cycles in which operands stream (or MACs run).
+        load: cycles in which stationary operands shift in and nothing else can happen.
+        skew: fill and drain paid for every fold; zero where folds are pipelined.
+        input_words: elements read from the innermost memory that holds inputs.
+        weight_words: the same for weights.
+        output_words: partial sums written to the innermost memory that holds outputs; each but
+            the first of an output is read back before.
+    """
+
+    compute: IntArray
+    load: IntArray
+    skew: IntArray
+    input_words: IntArray
+    weight_words: IntArray
+    output_words: IntArray
+
+    @property
+    def cycles(self) -> IntArray:
+        """All cycles of the tile, without what is paid once a layer."""
+        return self.compute + self.load + self.skew
+
+
+class Core(Protocol):
+    """The array for one layer."""
+
+    @property
+    def shape(self) -> Shape:
+        """The layer."""
+        ...
+
+    def work(self, b: IntArray, y: IntArray, x: IntArray, k: IntArray, c: IntArray) -> CoreWork:
+        """Work on tiles of these extents, all groups of the layer."""
+        ...
+
+    def once(self, b: int, y: int, x: int, k: int, c: int) -> tuple[int, int]:
+        """(load, fill and drain) cycles paid once a layer whose first tile has these extents."""
+        ...
+
+    @property
+    def groups_at_once(self) -> int:
+        """Groups of the layer whose operands are in use at the same time."""
+        ...
+
+    @property
+    def note(self) -> str:
+        """How the layer lies on the array."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Arrays as one format sees them.
+
+    Attributes:
+        rows, cols: physical PEs along each side.
+        packed_rows, packed_cols: MACs of one PE along the reduction and along output channels.
+        count: equal arrays.
+    """
+
+    rows: int
+    cols: int
+    packed_rows: int = 1
+    packed_cols: int = 1
+    count: int = 1
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """Peak of all arrays together."""
+        return self.rows * self.cols * self.packed_rows * self.packed_cols * self.count
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How several arrays share a layer: over groups, output channels and rows of the product."""
+
+    groups: int
+    channels: int
+    rows: int
+
+
+def splits(count: int) -> tuple[Split, ...]:
+    """Every way to share a layer between ``count`` arrays: the ordered factorisations."""
+    divisors = [d for d in range(1, count + 1) if count % d == 0]
+    return tuple(
+        Split(g, n, count // (g * n)) for g in divisors for n in divisors if count % (g * n) == 0
+    )
+
+
+def exact(values: npt.ArrayLike) -> IntArray:
+    """Counts as 64-bit integers."""
+    return np.asarray(values, dtype=np.int64)

@@ -1,0 +1,72 @@
+"""Family ``array`` behind the machine protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from npubench.ir import LayerPrecision, Network, PrecisionPlan
+from npubench.machines.array.cost import cost_network, peak_macs_per_cycle
+from npubench.machines.array.mapping import ArrayMapping, map_network
+from npubench.machines.array.spec import ArraySpec, PEFormatSpec
+from npubench.machines.common.legalise import legalise
+from npubench.machines.protocol import Cost, Legalised, MachineInfo
+from npubench.specs.loader import SpecDocument
+
+__all__ = ["ArrayMachine", "build"]
+
+
+@dataclass(frozen=True)
+class ArrayMachine:
+    """A dense PE array with a memory hierarchy and a vector unit."""
+
+    spec: ArraySpec
+    sha256: str
+    knobs: tuple[tuple[str, str], ...] = ()
+
+    @cached_property
+    def info(self) -> MachineInfo:
+        """See `Machine.info`."""
+        spec = self.spec
+        pairs = {name: _pair(fmt) for name, fmt in spec.array.formats.items()}
+        formats = {f for pair in pairs.values() for f in (pair.weight, pair.activation)}
+        default = spec.array.default_format
+        return MachineInfo(
+            name=spec.name,
+            family=spec.family,
+            sha256=self.sha256,
+            knobs=dict(self.knobs),
+            node_nm=None if spec.node is None else spec.node.value * 1e9,
+            area_mm2=None if spec.area is None else spec.area.value,
+            formats=tuple(sorted(formats, key=lambda f: (f.bits, f.name))),
+            default_precision=pairs[default],
+            clock_hz=spec.clock.value,
+            peak_macs_per_s=peak_macs_per_cycle(spec, default) * spec.clock.value,
+        )
+
+    def legalise(self, network: Network, plan: PrecisionPlan | None) -> Legalised:
+        """See `Machine.legalise`."""
+        native = [_pair(fmt) for fmt in self.spec.array.formats.values()]
+        return legalise(network, plan, native, self.info.default_precision, self.spec.name)
+
+    def map(self, network: Network, plan: PrecisionPlan) -> ArrayMapping:
+        """See `Machine.map`."""
+        return map_network(self.spec, network, plan)
+
+    def cost(self, network: Network, plan: PrecisionPlan, mapping: ArrayMapping) -> Cost:
+        """See `Machine.cost`."""
+        return cost_network(self.spec, network, plan, mapping)
+
+
+def build(document: SpecDocument) -> ArrayMachine:
+    """The machine of a spec document.
+
+    Raises:
+        SpecError: with every mistake of the document.
+    """
+    spec = document.validate(ArraySpec)
+    return ArrayMachine(spec, document.sha256, tuple(document.knobs.items()))
+
+
+def _pair(fmt: PEFormatSpec) -> LayerPrecision:
+    return LayerPrecision(fmt.weight_format, fmt.activation_format)

@@ -1,0 +1,1 @@
+"""What several families share: formats, vector work, off-chip memory."""

@@ -1,0 +1,1 @@
+"""Tables and machine-readable forms of results; the only place that prints."""

@@ -1,0 +1,253 @@
+"""What `npubench run` shows: totals, where time and energy go, the ledger, what is assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from npubench.machines.protocol import OVERLAP, ConstantUse
+from npubench.report.columns import TOTALS, totals_columns
+from npubench.report.table import Cell, Column, Table, View, count, fixed, label, quantity, share
+from npubench.report.text import bar, plural
+from npubench.study.result import Accuracy, Coverage, RunResult
+from npubench.units import engineering
+
+__all__ = ["constant_notes", "coverage_warnings", "run_view"]
+
+_BAR_CELLS = 24
+# A constant below this share of the energy does not decide anything; --verbose lists them all.
+_MATTERS = 0.01
+_UNSURE = frozenset({"assumed", "recalled"})
+
+
+def run_view(result: RunResult, *, layers: bool = False, verbose: bool = False) -> View:
+    """The answer for one network on one machine.
+
+    Args:
+        result: what `npubench.study.run` gave.
+        layers: a table of every layer, which is then the CSV form too.
+        verbose: every constant used, with its source, instead of those that matter only.
+    """
+    per_layer = _layer_table(result)
+    totals = _totals_table(result)
+    tables = [totals, *_breakdowns(result)]
+    if result.coverage.approximated.ops or result.coverage.unknown.ops:
+        tables.append(_ledger(result.coverage))
+    if layers:
+        uniform = len({str(layer.precision) for layer in result.layers if layer.precision}) < 2
+        # What every row shares is in the headline; cycles are in latency.
+        tables.append(per_layer.without("cycles", *(("precision",) if uniform else ())))
+    if verbose and result.constants:
+        tables.append(_constants_table(result))
+    return View(
+        title=_headline(result),
+        tables=tuple(tables),
+        record=per_layer if layers else _record(result),
+        notes=_notes(result),
+    )
+
+
+def _headline(result: RunResult) -> str:
+    hardware = result.hardware
+    node = f", {hardware.node_nm:g} nm" if hardware.node_nm is not None else ""
+    return (
+        f"{result.workload.name} on {hardware.name} ({hardware.family}{node}): "
+        f"{result.precision_summary[1]}, batch {result.options.batch}, "
+        f"{engineering(result.workload.macs, 'MAC')}"
+    )
+
+
+def _totals_table(result: RunResult) -> Table:
+    columns = totals_columns([result.totals])
+    return Table("", columns, (tuple(getattr(result.totals, c.key) for c in columns),))
+
+
+def _record(result: RunResult) -> Table:
+    stamps: dict[str, Cell] = {
+        "workload": result.workload.name,
+        "hardware": result.hardware.name,
+        "precision": result.precision_summary[1],
+        "batch": result.options.batch,
+    }
+    values = {**stamps, **{key: getattr(result.totals, key) for key in TOTALS}}
+    columns = tuple(Column(key, key) for key in values)
+    return Table("", columns, (tuple(values.values()),))
+
+
+def _breakdowns(result: RunResult) -> Iterable[Table]:
+    totals = result.totals
+    seconds = {c: n / result.clock_hz for c, n in totals.latency_by_cause.items()}
+    yield _breakdown("Latency by cause", "latency_s", "s", seconds, totals.latency_s)
+    if totals.energy_by_component:
+        energy = totals.energy_by_component
+        yield _breakdown("Energy by component", "energy_j", "J", energy, totals.energy_j)
+
+
+def _breakdown(title: str, key: str, unit: str, parts: Mapping[str, float], whole: float) -> Table:
+    order = sorted(parts, key=lambda name: (name == OVERLAP, -parts[name], name))
+    columns = (
+        label("part", title, "shorten"),
+        quantity(key, key.partition("_")[0].capitalize(), unit, [whole]),
+        share("share", "Share"),
+        Column("bar", "", align="left", terminal_only=True),
+    )
+    shares = {name: parts[name] / whole if whole else None for name in order}
+    rows: list[tuple[Cell, ...]] = [
+        (name.replace("_", " "), parts[name], shares[name], bar(shares[name] or 0.0, _BAR_CELLS))
+        for name in order
+    ]
+    return Table("", columns, tuple(rows))
+
+
+def _ledger(coverage: Coverage) -> Table:
+    rank = {"unknown": 0, "approximated": 1, "modelled": 2}
+    operators = sorted(coverage.operators, key=lambda o: (rank[o.status], -o.latency_s, o.op))
+    macs, size, seconds = (
+        sum(getattr(o, key) for o in operators) for key in ("macs", "bytes", "latency_s")
+    )
+    columns = (
+        label("op", "Operator", "shorten"),
+        label("status", "Status"),
+        fixed("layers", "Layers", 0),
+        share("macs_share", "MACs"),
+        share("bytes_share", "Bytes"),
+        share("time_share", "Time"),
+        label("how", "How", "wrap"),
+    )
+    rows = tuple(
+        (
+            o.op,
+            o.status,
+            o.layers,
+            o.macs / macs if macs else None,
+            o.bytes / size if size else None,
+            o.latency_s / seconds if seconds else None,
+            o.how,
+        )
+        for o in operators
+    )
+    return Table("", columns, rows)
+
+
+def _layer_table(result: RunResult) -> Table:
+    seconds = [layer.cycles / result.clock_hz for layer in result.layers]
+    causes = _main_parts(result)
+    rows = tuple(
+        (
+            layer.name,
+            layer.op,
+            None if layer.precision is None else str(layer.precision),
+            layer.macs if layer.precision is not None else None,
+            layer.cycles,
+            time,
+            layer.energy_j,
+            layer.utilization,
+            cause,
+        )
+        for layer, time, cause in zip(result.layers, seconds, causes, strict=True)
+    )
+    columns = (
+        label("name", "Layer", "shorten"),
+        label("op", "Operator", "shorten"),
+        label("precision", "Prec."),
+        count("macs", "MACs", [layer.macs for layer in result.layers]),
+        fixed("cycles", "Cycles", 0),
+        quantity("latency_s", "Latency", "s", seconds),
+        quantity("energy_j", "Energy", "J", [layer.energy_j for layer in result.layers]),
+        share("utilization", "Util."),
+        label("bound", "Bound by", "shorten"),
+    )
+    return Table("", columns, rows)
+
+
+def _main_parts(result: RunResult) -> list[str]:
+    """The largest cause of each layer's latency; the first named wins a tie."""
+    return [
+        max(layer.latency_by_cause.items(), key=lambda item: item[1])[0].replace("_", " ")
+        if layer.cycles
+        else "-"
+        for layer in result.layers
+    ]
+
+
+def _constants_table(result: RunResult) -> Table:
+    columns = (
+        label("path", "Constant", "shorten"),
+        label("value", "Value"),
+        label("confidence", "Confidence"),
+        share("energy_share", "Energy"),
+        label("source", "Source", "wrap"),
+    )
+    whole = result.totals.energy_j
+    rows = tuple(
+        (c.path, c.text, c.confidence, c.energy_j / whole if whole else None, c.source)
+        for c in sorted(result.constants, key=lambda c: (-c.energy_j, c.path))
+    )
+    return Table("", columns, rows)
+
+
+def _notes(result: RunResult) -> tuple[str, ...]:
+    requested, executed = result.precision_summary
+    asked = executed if requested == executed else f"{requested} requested, {executed} executed"
+    batch = result.options.batch
+    subject = "one inference" if batch == 1 else f"a batch of {batch}, energy of one inference"
+    knobs = ", ".join(f"{name} {value}" for name, value in result.hardware.knobs.items())
+    return (
+        f"Latency of {subject}, host transfer excluded. EDP = energy x latency, lower is better.",
+        f"Precision: {asked}. Clock {engineering(result.clock_hz, 'Hz')}."
+        + (f" Knobs: {knobs}." if knobs else ""),
+        *_accuracy_note(result.accuracy),
+        *constant_notes(result.constants, result.totals.energy_j),
+        *(f"Assumed: {text.rstrip('.')}." for text in result.assumptions),
+        f"Model sha256 {result.workload.sha256[:8] or 'none'}, "
+        f"spec sha256 {result.hardware.sha256[:8] or 'none'}, npubench {result.stamp.npubench}.",
+    )
+
+
+def _accuracy_note(accuracy: Accuracy) -> tuple[str, ...]:
+    if accuracy.kind == "none" or accuracy.value is None:
+        return ()
+    n = f", {accuracy.n} samples" if accuracy.n is not None else ""
+    drop = f", drop {accuracy.drop:.2f}" if accuracy.drop is not None else ""
+    source = f" ({accuracy.source})" if accuracy.source else ""
+    return (
+        f"Accuracy, {accuracy.kind}: {accuracy.metric} {accuracy.value:.2f} %{drop}{n}{source}.",
+    )
+
+
+def constant_notes(constants: Iterable[ConstantUse], energy_j: float) -> tuple[str, ...]:
+    """How much of the energy rests on guesses, and on which: constants above 1 % of it by name.
+
+    Args:
+        constants: those the machine used.
+        energy_j: the energy their ``energy_j`` are parts of.
+    """
+    unsure = sorted(
+        (c for c in constants if c.confidence in _UNSURE and c.energy_j > 0),
+        key=lambda c: (-c.energy_j, c.path),
+    )
+    if not unsure or not energy_j:
+        return ()
+    # Two constants may share a product of both, so the sum can pass the whole: never say > 100 %.
+    total = min(sum(c.energy_j for c in unsure) / energy_j, 1.0)
+    named = [c for c in unsure if c.energy_j / energy_j > _MATTERS]
+    if not named:
+        return (f"Assumed constants carry {total:.1%} of the energy, none of them more than 1 %.",)
+    listing = "; ".join(
+        f"{c.path} {c.text} ({c.confidence}, {c.energy_j / energy_j:.0%})" for c in named
+    )
+    rest = len(unsure) - len(named)
+    others = f"; and {plural(rest, 'smaller one')}" if rest else ""
+    return (f"~ {total:.0%} of the energy rests on assumed constants: {listing}{others}.",)
+
+
+def coverage_warnings(result: RunResult) -> tuple[str, ...]:
+    """A warning where operators were not modelled: the figures then leave something out."""
+    unknown = result.coverage.unknown
+    if not unknown.ops:
+        return ()
+    names = dict.fromkeys(o.op for o in result.coverage.operators if o.status == "unknown")
+    return (
+        f"{result.workload.name} on {result.hardware.name}: "
+        f"{plural(unknown.ops, 'layer')} of unknown operators ({', '.join(names)}) with "
+        f"{unknown.bytes_share:.1%} of the bytes; see the ledger, or gate with --max-unknown",
+    )

@@ -1,0 +1,1 @@
+"""Hardware specs and catalogs: quantities with origin, YAML with places; no machine family."""

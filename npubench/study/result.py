@@ -1,0 +1,249 @@
+"""Result records: what a run, a comparison and a sweep give back, free of any output format.
+
+Counting (see docs/models.md): ``macs``, ``energy_j`` and ``edp_js`` are per inference;
+``latency_s`` is the time of the whole batch; ``edp_js = energy_j x latency_s``; ``throughput_ips``
+is batch over the initiation interval. A missing value is None, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from npubench.machines.protocol import ConstantUse, LayerCost
+
+__all__ = [
+    "Accuracy",
+    "Comparison",
+    "Coverage",
+    "CoverageClass",
+    "HardwareStamp",
+    "OperatorCoverage",
+    "Options",
+    "Ratio",
+    "RunResult",
+    "Stamp",
+    "Sweep",
+    "SweepPoint",
+    "Totals",
+    "WorkloadStamp",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Versions that can change a number, and the seed."""
+
+    npubench: str
+    onnx: str
+    onnxruntime: str
+    numpy: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadStamp:
+    """Which network ran, as one inference; ``layers`` counts IR layers.
+
+    ``peak_activation_bytes`` is the largest set of activations alive at once, at the element
+    types of the file.
+    """
+
+    name: str
+    sha256: str
+    macs: int
+    parameters: int
+    layers: int
+    peak_activation_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareStamp:
+    """Which machine it ran on."""
+
+    name: str
+    family: str
+    sha256: str
+    knobs: Mapping[str, str]
+    node_nm: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for beyond network and machine."""
+
+    batch: int = 1
+    dims: Mapping[str, int] = field(default_factory=dict)
+    precision: str | None = None
+    knobs: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The figures of a whole network.
+
+    Attributes:
+        macs: per inference.
+        cycles: of the whole batch.
+        latency_s: of the whole batch.
+        energy_j: per inference.
+        edp_js: ``energy_j x latency_s``.
+        throughput_ips: batch over the initiation interval.
+        tops_per_watt: 2 x macs / energy_j / 1e12; None without MACs or without energy.
+        utilization: cycles that the MACs would take at the peak rate of their layers' executed
+            precision, over all cycles, 0 to 1; None without MACs.
+        area_mm2: of the machine, None where its spec does not give it.
+        latency_by_cause: cycles; the sum is ``cycles``.
+        energy_by_component: joules per inference; the sum is ``energy_j``.
+    """
+
+    macs: int
+    cycles: int
+    latency_s: float
+    energy_j: float
+    edp_js: float
+    throughput_ips: float
+    tops_per_watt: float | None
+    utilization: float | None
+    area_mm2: float | None
+    latency_by_cause: Mapping[str, int]
+    energy_by_component: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Accuracy in percent beside the hardware numbers; kind ``none`` when nobody measured it."""
+
+    kind: str = "none"
+    metric: str | None = None
+    value: float | None = None
+    drop: float | None = None
+    n: int | None = None
+    interval: tuple[float, float] | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageClass:
+    """How much of a network one class of coverage carries: totals, and shares 0 to 1."""
+
+    ops: int
+    macs: int
+    bytes: int
+    latency_s: float
+    macs_share: float
+    bytes_share: float
+    time_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorCoverage:
+    """One operator: status ``modelled``, ``approximated`` or ``unknown``, and how."""
+
+    op: str
+    status: str
+    layers: int
+    how: str
+    macs: int
+    bytes: int
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The ledger: each operator is modelled, approximated or unknown."""
+
+    modelled: CoverageClass
+    approximated: CoverageClass
+    unknown: CoverageClass
+    operators: tuple[OperatorCoverage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One network on one machine.
+
+    Attributes:
+        stamp: versions and seed.
+        workload: the network.
+        hardware: the machine; its name is the one tables show.
+        options: what the user asked for.
+        requested: precision asked for, by multiply-accumulate layer, as text such as ``w8a8``.
+        executed: precision run, by the same layers.
+        precision_summary: requested and executed in a word: one precision, or counts of layers.
+        totals: the figures of the whole network.
+        layers: in network order. MACs and joules are per inference, cycles and off-chip bytes of
+            the whole batch.
+        clock_hz: cycles per second of every cycle count here.
+        accuracy: of the executed plan.
+        coverage: what the figures rest on.
+        assumptions: of the network's lowering and of the machine's model.
+        constants: constants of the spec, with the joules per inference that rest on each.
+    """
+
+    stamp: Stamp
+    workload: WorkloadStamp
+    hardware: HardwareStamp
+    options: Options
+    requested: Mapping[str, str]
+    executed: Mapping[str, str]
+    precision_summary: tuple[str, str]
+    totals: Totals
+    layers: tuple[LayerCost, ...]
+    clock_hz: float
+    accuracy: Accuracy
+    coverage: Coverage
+    assumptions: tuple[str, ...]
+    constants: tuple[ConstantUse, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """This machine over the baseline on one workload; energy, latency, edp below 1 are better.
+
+    Energy and EDP have no ratio to a baseline whose spec states no energy at all.
+    """
+
+    workload: str
+    hardware: str
+    latency: float
+    energy: float | None
+    edp: float | None
+    throughput: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Several workloads on several machines, with ratios to a named baseline.
+
+    ``ratios`` ends with one row per machine whose workload is ``geomean`` when there are two or
+    more workloads.
+    """
+
+    baseline: str
+    runs: tuple[RunResult, ...]
+    ratios: tuple[Ratio, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPoint:
+    """One point of a grid: ``ok`` with totals, or ``failed`` with the reason."""
+
+    axes: Mapping[str, str]
+    workload: str
+    hardware: str
+    status: str
+    totals: Totals | None = None
+    accuracy: Accuracy | None = None
+    error: str | None = None
+    coverage: Coverage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A grid and its points, in the order of the axes."""
+
+    axes: tuple[tuple[str, tuple[str, ...]], ...]
+    points: tuple[SweepPoint, ...]
+    stamp: Stamp

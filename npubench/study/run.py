@@ -1,0 +1,230 @@
+"""One network on one machine: the whole line, from names to a `RunResult`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from typing import Any
+
+import npubench
+from npubench.errors import ModelError, NpubenchError, OptionError
+from npubench.frontend import LoadedNetwork
+from npubench.ir import Network, PrecisionPlan, parse_precision
+from npubench.machines.protocol import Cost, LayerCost, Legalised, Machine, evaluate
+from npubench.study.coverage import measure_coverage
+from npubench.study.result import (
+    Accuracy,
+    HardwareStamp,
+    Options,
+    RunResult,
+    Stamp,
+    Totals,
+    WorkloadStamp,
+)
+from npubench.study.session import Session
+
+__all__ = ["MODEL_PRECISION", "RunRequest", "check_request", "make_stamp", "run"]
+
+MODEL_PRECISION = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What to run.
+
+    Attributes:
+        workload: catalog name, alias, or path to an ONNX file.
+        hardware: alias or path of a spec, with knobs if need be (``tpuv4i:clock=0.7GHz``).
+        dims: values of the network's symbolic dimensions.
+        batch: inferences per execution, at least 1.
+        precision: ``w8a8``, a format, ``model`` for what the file states; None takes what the file
+            states, else the machine's default.
+        knobs: knob settings of the spec, as text with units.
+        overrides: values of other fields of the spec by dotted path, applied in order.
+        seed: recorded; nothing here is random.
+    """
+
+    workload: str
+    hardware: str
+    dims: Mapping[str, int] = field(default_factory=dict)
+    batch: int = 1
+    precision: str | None = None
+    knobs: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+
+
+def run(request: RunRequest, session: Session | None = None) -> RunResult:
+    """Lower, legalise, map and cost a network, and put the result together.
+
+    Args:
+        request: what to run.
+        session: shared between runs that have networks or machines in common.
+
+    Raises:
+        InputError: names, files, options or a network this machine cannot run.
+    """
+    session = session or Session()
+    check_request(request)
+    machine = session.machine(request.hardware, request.knobs, request.overrides)
+    loaded = session.network(request.workload, request.dims)
+    plan = _choose_plan(request.precision, loaded)
+    batched = loaded.network.with_batch(request.batch)
+    legalised = machine.legalise(batched, plan)
+    cost = evaluate(machine, batched, legalised.executed)
+    _check_cost(batched, cost, machine)
+    return _assemble(request, loaded.network, machine, legalised, cost)
+
+
+def check_request(request: RunRequest) -> None:
+    """Refuse what is wrong whatever the network and the machine.
+
+    Raises:
+        OptionError: a batch below 1, or a precision that does not parse.
+    """
+    if request.batch < 1:
+        raise OptionError(f"--batch: expected a whole number from 1, got {request.batch}")
+    if request.precision not in (None, MODEL_PRECISION):
+        parse_precision(request.precision)
+
+
+def make_stamp(seed: int) -> Stamp:
+    """Versions in force. They are read from the installed metadata: importing onnx takes long."""
+    return Stamp(
+        npubench=npubench.__version__,
+        onnx=metadata.version("onnx"),
+        onnxruntime=metadata.version("onnxruntime"),
+        numpy=metadata.version("numpy"),
+        seed=seed,
+    )
+
+
+def _choose_plan(precision: str | None, loaded: LoadedNetwork) -> PrecisionPlan | None:
+    if precision is None:
+        return loaded.plan
+    if precision != MODEL_PRECISION:
+        return PrecisionPlan(parse_precision(precision))
+    if loaded.plan is None:
+        raise OptionError(
+            f"--precision {MODEL_PRECISION}: the model '{loaded.network.name}' states no precision"
+        )
+    return loaded.plan
+
+
+def _check_cost(network: Network, cost: Cost, machine: Machine[Any]) -> None:
+    """Hold a machine to its word; a breach is a bug of ours, but an idle network is the user's."""
+    wanted = [(layer.name, layer.macs) for layer in network.layers]
+    given = [(layer.name, layer.macs) for layer in cost.layers]
+    if wanted != given:
+        missing = Counter(wanted) - Counter(given)
+        extra = Counter(given) - Counter(wanted)
+        raise NpubenchError(
+            f"{machine.info.name} gave no cost, two, or other MACs for layers of {network.name}: "
+            f"expected {sorted(missing) or 'another order'}, got {sorted(extra)}"
+        )
+    if cost.cycles == 0:
+        raise ModelError(f"network '{network.name}' does no work: nothing to time")
+    if not 0 < cost.interval_cycles <= cost.cycles:
+        raise NpubenchError(
+            f"{machine.info.name}: interval of {cost.interval_cycles} cycles between executions "
+            f"of {cost.cycles}"
+        )
+
+
+def _assemble(
+    request: RunRequest,
+    network: Network,
+    machine: Machine[Any],
+    legalised: Legalised,
+    cost: Cost,
+) -> RunResult:
+    info = machine.info
+    names = [layer.name for layer in network.mac_layers]
+    requested = {name: str(legalised.requested.of(name)) for name in names}
+    executed = {name: str(legalised.executed.of(name)) for name in names}
+    return RunResult(
+        stamp=make_stamp(request.seed),
+        workload=WorkloadStamp(
+            name=network.name,
+            sha256=network.sha256,
+            macs=network.macs,
+            parameters=network.parameters,
+            layers=len(network.layers),
+            peak_activation_bytes=-(-network.peak_activations.bits // 8),
+        ),
+        hardware=HardwareStamp(
+            name=info.name,
+            family=info.family,
+            sha256=info.sha256,
+            knobs=dict(info.knobs),
+            node_nm=info.node_nm,
+        ),
+        options=Options(
+            batch=request.batch,
+            dims=dict(request.dims),
+            precision=request.precision,
+            knobs=dict(request.knobs),
+            overrides=dict(request.overrides),
+        ),
+        requested=requested,
+        executed=executed,
+        precision_summary=(
+            _summarise(legalised.requested, requested),
+            _summarise(legalised.executed, executed),
+        ),
+        totals=_sum_up(cost, network.macs, request.batch, info.area_mm2),
+        layers=tuple(_per_inference(layer, request.batch) for layer in cost.layers),
+        clock_hz=cost.clock_hz,
+        accuracy=Accuracy(),
+        coverage=measure_coverage(network, cost),
+        assumptions=tuple(dict.fromkeys((*network.assumptions, *cost.assumptions))),
+        constants=tuple(
+            replace(constant, energy_j=constant.energy_j / request.batch)
+            for constant in cost.constants
+        ),
+    )
+
+
+def _sum_up(cost: Cost, macs: int, batch: int, area_mm2: float | None) -> Totals:
+    """Totals of a cost of ``batch`` inferences of ``macs`` each; see `Totals` for the counting."""
+    energy_j = cost.energy_j / batch
+    return Totals(
+        macs=macs,
+        cycles=cost.cycles,
+        latency_s=cost.latency_s,
+        energy_j=energy_j,
+        edp_js=energy_j * cost.latency_s,
+        throughput_ips=batch * cost.clock_hz / cost.interval_cycles,
+        tops_per_watt=2 * macs / energy_j / 1e12 if macs and energy_j else None,
+        utilization=_utilization(cost),
+        area_mm2=area_mm2,
+        latency_by_cause=dict(cost.latency_by_cause),
+        energy_by_component=_divide(cost.energy_by_component, batch),
+    )
+
+
+def _utilization(cost: Cost) -> float | None:
+    """Cycles that the MACs would take at the layers' peak rates, over all cycles."""
+    layers = [layer for layer in cost.layers if layer.macs]
+    busy = [layer.utilization * layer.cycles for layer in layers if layer.utilization is not None]
+    return sum(busy) / cost.cycles if layers and len(busy) == len(layers) else None
+
+
+def _per_inference(layer: LayerCost, batch: int) -> LayerCost:
+    energy = _divide(layer.energy_by_component, batch)
+    return replace(layer, macs=layer.macs // batch, energy_by_component=energy)
+
+
+def _divide(parts: Mapping[str, float], batch: int) -> dict[str, float]:
+    return {name: joules / batch for name, joules in parts.items()}
+
+
+def _summarise(plan: PrecisionPlan, by_layer: Mapping[str, str]) -> str:
+    """One precision if all layers share it, else how many layers have each, most first."""
+    counts = Counter(by_layer.values())
+    if len(counts) <= 1:
+        return next(iter(counts), str(plan.default))
+    order = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{n} x {text}" for text, n in order)

@@ -1,0 +1,23 @@
+"""The hand-made records as fixtures."""
+
+from __future__ import annotations
+
+import pytest
+from report_records import make_comparison, make_run, make_sweep
+
+from npubench.study.result import Comparison, RunResult, Sweep
+
+
+@pytest.fixture
+def run() -> RunResult:
+    return make_run()
+
+
+@pytest.fixture
+def comparison() -> Comparison:
+    return make_comparison()
+
+
+@pytest.fixture
+def sweep() -> Sweep:
+    return make_sweep()
