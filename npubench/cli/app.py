@@ -20,6 +20,7 @@ from npubench.cli.failure import (
     closed_pipe,
     describe_bug,
     discard_stdout,
+    open_missing_streams,
     usage_error,
 )
 from npubench.errors import InputError, NpubenchError
@@ -30,6 +31,7 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line ``argv`` (default: the process's own) and exit with its code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    open_missing_streams()
     code = _guarded(arguments)
     # The interpreter flushes stdout once more on exit, too late for anyone to catch.
     try:
@@ -48,7 +50,7 @@ def _guarded(arguments: list[str]) -> int:
     try:
         return _dispatch(arguments)
     except NpubenchError as error:
-        return reporter.report(error)
+        return reporter.report(describe_bug(error) if error.exit_code == BUG else error, error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -58,6 +60,8 @@ def _guarded(arguments: list[str]) -> int:
         return reporter.report(
             InputError("the input is too large for this machine's memory"), error
         )
+    except OverflowError as error:
+        return reporter.report(InputError("a number in the input is too large to count with"), error)
     except SystemExit as error:
         # Typer and rich leave this way when help meets a closed pipe.
         if closed_pipe(error):

@@ -283,6 +283,7 @@ def sweep(
         warnings=(f"{failed} of {len(points)} points failed",) if failed else (),
         failures=check_sweep(result, gates),
         interrupted=left,
+        empty=failed == len(points),
     )
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "describe_bug",
     "discard_stdout",
     "one_line",
+    "open_missing_streams",
     "usage_error",
 ]
 
@@ -68,10 +69,9 @@ class Reporter:
 
     def report(self, error: NpubenchError, cause: BaseException | None = None) -> int:
         """Print an error, and the traceback of what caused it if asked; return the exit code."""
-        if self.debug and (cause is not None or error.exit_code == BUG):
-            shown = cause or error
+        if self.debug and cause is not None and error.exit_code != USER:
             # No locals: they may hold a whole network, or what the user would not publish.
-            sys.stderr.write("".join(traceback.format_exception(shown)))
+            sys.stderr.write("".join(traceback.format_exception(cause)))
         for problem in error.problems:
             for line in problem.render().splitlines():
                 print(one_line(line), file=sys.stderr)
@@ -99,7 +99,8 @@ def one_line(text: str) -> str:
 def describe_bug(error: BaseException) -> NpubenchError:
     """An unexpected exception as a report: its type, its message, and the place in our code."""
     message = one_line(" ".join(str(error).split()))[:_LONGEST]
-    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    kind = "" if isinstance(error, NpubenchError) else type(error).__name__
+    text = ": ".join(part for part in (kind, message) if part)
     return NpubenchError(
         Problem(
             f"this is a bug in npubench: {text}{_place(error)}",
@@ -133,6 +134,16 @@ def discard_stdout() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
+
+
+def open_missing_streams() -> None:
+    """Give a process that was started with stdout or stderr closed somewhere to write to.
+
+    Python sets them to None then, and `print(..., file=None)` would use the other one.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
 
 def usage_error(error: TyperException) -> OptionError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -11,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from npubench.cli.failure import GATE, INTERRUPTED, OK, discard_stdout, one_line
+from npubench.cli.failure import GATE, INTERRUPTED, OK, USER, discard_stdout, one_line
 from npubench.errors import InputError, OptionError, Problem
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Answer:
         warnings: sentences for stderr.
         failures: gates that did not hold.
         interrupted: what was left undone when Ctrl-C came; empty when nothing was.
+        empty: whether nothing of what was asked could be answered, as in a sweep whose every
+            point failed.
     """
 
     view: View
@@ -102,13 +105,16 @@ class Answer:
     warnings: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
     interrupted: str = ""
+    empty: bool = False
 
     @property
     def code(self) -> int:
         """The exit code."""
         if self.interrupted:
             return INTERRUPTED
-        return GATE if self.failures else OK
+        if self.failures:
+            return GATE
+        return USER if self.empty else OK
 
 
 def deliver(answer: Answer) -> int:
@@ -188,7 +194,8 @@ def _write_files(answer: Answer) -> None:
         raise InputError(f"-o {path}: cannot be written: {error.strerror}") from None
     finally:
         for draft, _ in moves:
-            draft.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
 
 
 def _write_draft(draft: Path, text: str) -> None:

@@ -15,7 +15,7 @@ from npubench.frontend.contrib import infer_contributed, is_contributed
 from npubench.frontend.control import CONTROL_FLOW, inline_function, run_control
 from npubench.frontend.fold import Array, evaluate, fold
 from npubench.frontend.graph import Node
-from npubench.frontend.infer import Inferred, find_schema, infer_standard, node_label
+from npubench.frontend.infer import Inferred, find_schema, infer_standard, mistake, node_label
 from npubench.frontend.order import bodies, sort_nodes, used_names
 from npubench.frontend.proto import (
     DATA_LIMIT,
@@ -26,7 +26,6 @@ from npubench.frontend.proto import (
     default_domain,
     element_format,
     plain_attributes,
-    shape_text,
     sparse_fact,
     tensor_fact,
 )
@@ -293,16 +292,12 @@ def _check_channels(
     groups = attributes.get("group", 1)
     if data is None or weight is None or not isinstance(groups, int) or groups < 1:
         raise ModelError(Problem(f"{node_label(node)}: needs data, a weight and at least 1 group"))
+    if len(data.shape) < 3 or len(weight.shape) != len(data.shape):
+        raise mistake(node, inputs, "data and weight need a batch or kernels, channels and space")
     channels = weight.shape[1] * groups if node.op_type == "Conv" else weight.shape[0]
     if data.shape[1] != channels or weight.shape[0] % groups:
-        raise ModelError(
-            Problem(
-                f"{node_label(node)}: its operands do not fit: data of {data.shape[1]} channels, "
-                f"a weight for {channels} in {groups} groups",
-                hint=f"operands: '{node.input[0]}' {shape_text(data.shape)}, "
-                f"'{node.input[1]}' {shape_text(weight.shape)}",
-            )
-        )
+        reason = f"data of {data.shape[1]} channels, a weight for {channels} in {groups} group(s)"
+        raise mistake(node, inputs, reason)
 
 
 def _values(

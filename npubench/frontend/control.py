@@ -7,12 +7,19 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
-from onnx import FunctionProto, GraphProto, NodeProto, TensorProto, helper
+from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto
 
 from npubench.errors import ModelError, Problem
 from npubench.frontend.graph import Graph, Node
 from npubench.frontend.infer import node_label
-from npubench.frontend.proto import Fact, array_fact, default_domain, element_format, shape_text
+from npubench.frontend.proto import (
+    Fact,
+    array_fact,
+    default_domain,
+    element_format,
+    plain_attributes,
+    shape_text,
+)
 from npubench.frontend.scope import Builder, FunctionKey, Scope, Walk, deeper
 
 __all__ = ["CONTROL_FLOW", "TRIPS", "inline_function", "loop_name", "run_control"]
@@ -106,7 +113,7 @@ def run_control(node: NodeProto, inputs: Sequence[Fact | None], scope: Scope, wa
 
 def _body(node: NodeProto, name: str) -> GraphProto:
     for attribute in node.attribute:
-        if attribute.name == name and attribute.HasField("g"):
+        if attribute.name == name and attribute.type == AttributeProto.GRAPH:
             body: GraphProto = attribute.g
             return body
     raise ModelError(Problem(f"{node_label(node)} has no body '{name}'"))
@@ -279,9 +286,7 @@ def _unroll(
             inner.facts[info.name] = state
         condition, *states = walk(body, inner)
         goes_on = _single(condition)
-        if goes_on is None:
-            _asked_trips(node, trips, scope)
-        if not goes_on:
+        if goes_on == 0 or (goes_on is None and trip + 1 >= _asked_trips(node, trips, scope)):
             break
     scope.session.assume(f"{node_label(node)} unrolled, since shapes change from trip to trip")
     _take_results(states, node, scope)
@@ -290,8 +295,10 @@ def _unroll(
 def _asked_trips(node: NodeProto, limit: int | None, scope: Scope) -> int:
     name = loop_name(node)
     given = scope.session.trips.get(name)
-    if given is not None:
+    if given is not None and (limit is None or given <= limit):
         return given
+    if given is not None:
+        raise ModelError(Problem(f"{node_label(node)} runs {limit} times at most, not {given}"))
     most = f", {limit} at most" if limit is not None and limit < 2**31 else ""
     raise ModelError(
         Problem(
@@ -326,8 +333,8 @@ def _run_scan(node: NodeProto, inputs: Sequence[Fact | None], scope: Scope, walk
             )
         )
     body = _body(node, "body")
-    settings = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.name != "body"}
-    scans = int(settings.get("num_scan_inputs", 0))
+    settings = plain_attributes(node, scope.session.external)
+    (scans,) = _integers(node, settings.get("num_scan_inputs", 0), 1)
     facts = [fact for fact in inputs if fact is not None]
     if not 0 < scans <= len(facts) or len(body.input) != len(facts) or len(facts) != len(inputs):
         raise ModelError(
@@ -338,7 +345,7 @@ def _run_scan(node: NodeProto, inputs: Sequence[Fact | None], scope: Scope, walk
         )
     states, scanned = facts[: len(facts) - scans], facts[len(facts) - scans :]
     _need(node, max(len(states), len(node.output)), body)
-    axes = list(settings.get("scan_input_axes", [0] * scans))
+    axes = _integers(node, settings.get("scan_input_axes", (0,) * scans), scans)
     lengths = set()
     fed = [_fed(f.elem, f.shape, node) for f in states]
     for axis, fact in zip(axes, scanned, strict=True):
@@ -356,12 +363,20 @@ def _run_scan(node: NodeProto, inputs: Sequence[Fact | None], scope: Scope, walk
     graph, results = _read_body(body, f"{loop_name(node)}/", named, scope, walk)
     _check_carried(node, body, states, results[: len(states)])
     rows = results[len(states) :]
-    out_axes = list(settings.get("scan_output_axes", [0] * len(rows)))
+    out_axes = _integers(node, settings.get("scan_output_axes", (0,) * len(rows)), len(rows))
     outputs = [(f.elem, f.shape) for f in states]
     for axis, fact in zip(out_axes, rows, strict=True):
         place = axis % (len(fact.shape) + 1)
         outputs.append((fact.elem, (*fact.shape[:place], trips, *fact.shape[place:])))
-    attributes: dict[str, object] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
-    }
-    _emit(node, inputs, outputs, {**attributes, "body": graph, TRIPS: trips}, scope)
+    _emit(node, inputs, outputs, {**settings, "body": graph, TRIPS: trips}, scope)
+
+
+def _integers(node: NodeProto, value: object, count: int) -> tuple[int, ...]:
+    """An attribute that is to be so many integers."""
+    values = value if isinstance(value, tuple) else (value,)
+    integers = tuple(v for v in values if isinstance(v, int))
+    if len(integers) != len(values) or len(values) != count:
+        raise ModelError(
+            Problem(f"{node_label(node)}: an attribute should be {count} integer(s): {value!r:.60}")
+        )
+    return integers

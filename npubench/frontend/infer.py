@@ -19,6 +19,8 @@ Inferred = tuple[int, tuple[int, ...] | None]
 
 # Inference looks at values of shapes, axes and scales, never at many of them.
 _FLOAT_VALUES = 16
+# onnx keeps versions in 32 bits; a file states them in 64.
+_NEWEST = 2**31 - 1
 
 
 def node_label(node: NodeProto) -> str:
@@ -32,7 +34,7 @@ def node_label(node: NodeProto) -> str:
 def find_schema(op: str, version: int, domain: str) -> defs.OpSchema | None:
     """onnx's description of an operator, None if it has none at that version."""
     try:
-        return defs.get_schema(op, version, domain)
+        return defs.get_schema(op, min(max(version, 0), _NEWEST), domain)
     except defs.SchemaError:
         return None
 

@@ -24,6 +24,7 @@ from npubench.frontend.graph import Graph
 from npubench.frontend.order import bodies
 from npubench.frontend.proto import Fact, default_domain, element_format
 from npubench.frontend.scope import Builder, Scope, Session
+from npubench.frontend.text import check_names
 from npubench.frontend.weights import find_weight_inputs
 
 __all__ = ["OLDEST_OPSET", "read_graph", "read_graph_proto"]
@@ -89,21 +90,7 @@ def read_graph_proto(
         sha256: of the file.
         name: of the graph, where the model has none.
     """
-    try:
-        return _read(model, dims, trip_counts, weight_inputs, folder, sha256, name)
-    except UnicodeDecodeError as error:
-        raise ModelError(Problem("the model is damaged: a name in it is not UTF-8")) from error
-
-
-def _read(
-    model: ModelProto,
-    dims: Mapping[str, int],
-    trip_counts: Mapping[str, int],
-    weight_inputs: Collection[str] | None,
-    folder: Path | None,
-    sha256: str,
-    name: str,
-) -> Graph:
+    check_names(model)
     opsets = _check_versions(model)
     graph = model.graph
     if not graph.output:
@@ -202,6 +189,8 @@ def _names(graph: GraphProto) -> Iterable[str]:
         yield info.name
     for tensor in graph.initializer:
         yield tensor.name
+    for sparse in graph.sparse_initializer:
+        yield sparse.values.name
     for node in graph.node:
         yield from node.output
 

@@ -68,7 +68,7 @@ def unresolved(
             )
         )
     version = scope.opsets.get(domain)
-    latest = find_schema(node.op_type, 10_000, domain)
+    latest = find_schema(node.op_type, defs.onnx_opset_version(), domain)
     if latest is not None and version is not None and not domain:
         hint = f"the file is of opset {version}; {node.op_type} came with {latest.since_version}"
     else:
@@ -81,7 +81,8 @@ def unresolved(
     where = f"domain '{domain}'" if domain else "ONNX"
     return ModelError(
         Problem(
-            f"{label}: {where} has no operator known here, and '{name}' has no shape", hint=hint
+            f"{label}: no such operator is known in {where}, and the file gives '{name}' no shape",
+            hint=hint,
         )
     )
 

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 
 from npubench.report.columns import RATIOS, TOTALS, figure_columns
 from npubench.report.run_view import constant_notes
-from npubench.report.table import Cell, Column, Table, View, fixed, label, number, quantity
+from npubench.report.table import Cell, Column, Table, View, label, number, quantity, ratio
 from npubench.report.text import plural
 from npubench.study.result import Comparison, Ratio, RunResult
 
 __all__ = ["compare_view"]
 
 _TIE = 0.0005
+_NAMED = 2
 
 
 def compare_view(comparison: Comparison) -> View:
@@ -28,7 +29,8 @@ def compare_view(comparison: Comparison) -> View:
         ),
         tables=(_machines(comparison), _figures(comparison), _ratios(comparison)),
         record=_record(comparison),
-        notes=(*_winners(comparison, names), *_notes(comparison)),
+        findings=_winners(comparison, names),
+        notes=_notes(comparison),
     )
 
 
@@ -93,20 +95,18 @@ def _ratios(comparison: Comparison) -> Table:
         label("workload", "Workload", "shorten"),
         label("hardware", f"Ratio to {comparison.baseline}", "shorten"),
         *(
-            fixed(f"{name}_ratio", name.upper() if name == "edp" else name.capitalize(), 2)
+            ratio(f"{name}_ratio", name.upper() if name == "edp" else name.capitalize())
             for name in RATIOS
         ),
     )
     rows = tuple(
-        (workload, ratio.hardware, *(getattr(ratio, name) for name in RATIOS))
-        for workload, ratio in zip(
+        (workload, row.hardware, *(getattr(row, name) for name in RATIOS))
+        for workload, row in zip(
             _once(r.workload for r in comparison.ratios), comparison.ratios, strict=True
         )
     )
     workloads = {run.workload.name for run in comparison.runs}
-    means = frozenset(
-        i for i, ratio in enumerate(comparison.ratios) if ratio.workload not in workloads
-    )
+    means = frozenset(i for i, row in enumerate(comparison.ratios) if row.workload not in workloads)
     return Table("", columns, rows, emphasis=means)
 
 
@@ -177,7 +177,7 @@ def _notes(comparison: Comparison) -> tuple[str, ...]:
     assumed = [
         f"{run.hardware.name}, {run.workload.name}: {note}"
         for run in reversed(first.values())
-        for note in constant_notes(run.constants, run.totals.energy_j)
+        for note in constant_notes(run.constants, run.totals.energy_j, named=_NAMED)
     ]
     return (
         "Latency, energy, EDP: lower is better. "

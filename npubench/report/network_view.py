@@ -81,8 +81,8 @@ def _operator_table(network: Network) -> Table:
     )
     rows = tuple(
         (
-            *(key[0], len(groups[key]), macs[key]),
-            *(macs[key] / network.macs if network.macs else None, key[1], key[2]),
+            *(key[0], len(groups[key]), macs[key] or None),
+            *(macs[key] / network.macs if macs[key] else None, key[1], key[2]),
         )
         for key in sorted(groups, key=lambda key: (-macs[key], -len(groups[key]), key))
     )

@@ -69,6 +69,10 @@ def to_terminal(view: View, screen: Screen) -> str:
         console.print(Padding(_rich_table(table, screen), (0, 0, 0, _INDENT), expand=False))
         if table.caption:
             console.print(_note(table.caption, prose))
+    if view.findings:
+        console.print()
+    for finding in view.findings:
+        console.print(Text(wrapped(clean(finding), prose, indent="  ")))
     if view.notes:
         console.print()
     for note in view.notes:
@@ -167,6 +171,7 @@ def to_markdown(view: View) -> str:
         parts.append("".join(f"{line}\n" for line in _pipe_lines(table)))
         if table.caption:
             parts.append(f"{_escaped(table.caption)}\n")
+    parts += [f"{_escaped(finding)}\n" for finding in view.findings]
     if view.notes:
         parts.append("".join(f"- {_escaped(note)}\n" for note in view.notes))
     return "\n".join(parts)

@@ -11,7 +11,7 @@ from npubench.report.text import bar, plural
 from npubench.study.result import Accuracy, Coverage, RunResult
 from npubench.units import engineering
 
-__all__ = ["constant_notes", "coverage_warnings", "run_view"]
+__all__ = ["constant_notes", "coverage_warnings", "origin", "run_view"]
 
 _BAR_CELLS = 24
 # A constant below this share of the energy does not decide anything; --verbose lists them all.
@@ -67,8 +67,15 @@ def _record(result: RunResult) -> Table:
         "hardware": result.hardware.name,
         "precision": result.precision_summary[1],
         "batch": result.options.batch,
+        "node_nm": result.hardware.node_nm,
+        "clock_hz": result.clock_hz,
     }
-    values = {**stamps, **{key: getattr(result.totals, key) for key in TOTALS}}
+    versions: dict[str, Cell] = {
+        "workload_sha256": result.workload.sha256,
+        "hardware_sha256": result.hardware.sha256,
+        "npubench": result.stamp.npubench,
+    }
+    values = {**stamps, **{key: getattr(result.totals, key) for key in TOTALS}, **versions}
     columns = tuple(Column(key, key) for key in values)
     return Table("", columns, (tuple(values.values()),))
 
@@ -92,10 +99,15 @@ def _breakdown(title: str, key: str, unit: str, parts: Mapping[str, float], whol
     )
     shares = {name: parts[name] / whole if whole else None for name in order}
     rows: list[tuple[Cell, ...]] = [
-        (name.replace("_", " "), parts[name], shares[name], bar(shares[name] or 0.0, _BAR_CELLS))
+        (part_name(name), parts[name], shares[name], bar(shares[name] or 0.0, _BAR_CELLS))
         for name in order
     ]
     return Table("", columns, tuple(rows))
+
+
+def part_name(name: str) -> str:
+    """A cause or component as words: ``stall:cmem.weight`` is ``stall: cmem weight``."""
+    return name.replace(":", ": ").replace(".", " ").replace("_", " ")
 
 
 def _ledger(coverage: Coverage) -> Table:
@@ -162,7 +174,7 @@ def _layer_table(result: RunResult) -> Table:
 def _main_parts(result: RunResult) -> list[str]:
     """The largest cause of each layer's latency; the first named wins a tie."""
     return [
-        max(layer.latency_by_cause.items(), key=lambda item: item[1])[0].replace("_", " ")
+        part_name(max(layer.latency_by_cause.items(), key=lambda item: item[1])[0])
         if layer.cycles
         else "-"
         for layer in result.layers
@@ -173,16 +185,25 @@ def _constants_table(result: RunResult) -> Table:
     columns = (
         label("path", "Constant", "shorten"),
         label("value", "Value"),
-        label("confidence", "Confidence"),
         share("energy_share", "Energy"),
-        label("source", "Source", "wrap"),
+        label("origin", "Origin", "wrap"),
     )
     whole = result.totals.energy_j
     rows = tuple(
-        (c.path, c.text, c.confidence, c.energy_j / whole if whole else None, c.source)
+        (
+            c.path,
+            c.text,
+            c.energy_j / whole if c.energy_j and whole else None,
+            origin(c.confidence, c.source),
+        )
         for c in sorted(result.constants, key=lambda c: (-c.energy_j, c.path))
     )
     return Table("", columns, rows)
+
+
+def origin(confidence: str, source: str) -> str:
+    """``published: JSSC 2017``."""
+    return f"{confidence}: {source}" if source else confidence
 
 
 def _notes(result: RunResult) -> tuple[str, ...]:
@@ -190,17 +211,29 @@ def _notes(result: RunResult) -> tuple[str, ...]:
     asked = executed if requested == executed else f"{requested} requested, {executed} executed"
     batch = result.options.batch
     subject = "one inference" if batch == 1 else f"a batch of {batch}, energy of one inference"
-    knobs = ", ".join(f"{name} {value}" for name, value in result.hardware.knobs.items())
+    assumptions = "; ".join(text.rstrip(".") for text in result.assumptions)
     return (
         f"Latency of {subject}, host transfer excluded. EDP = energy x latency, lower is better.",
-        f"Precision: {asked}. Clock {engineering(result.clock_hz, 'Hz')}."
-        + (f" Knobs: {knobs}." if knobs else ""),
+        f"Precision: {asked}. {_setting(result)}",
         *_accuracy_note(result.accuracy),
         *constant_notes(result.constants, result.totals.energy_j),
-        *(f"Assumed: {text.rstrip('.')}." for text in result.assumptions),
+        *((f"Assumed: {assumptions}.",) if assumptions else ()),
         f"Model sha256 {result.workload.sha256[:8] or 'none'}, "
         f"spec sha256 {result.hardware.sha256[:8] or 'none'}, npubench {result.stamp.npubench}.",
     )
+
+
+def _setting(result: RunResult) -> str:
+    """Clock, knobs and the bandwidth of the memories off the chip: what figures depend on most."""
+    knobs = dict(result.hardware.knobs)
+    clock = {} if "clock" in knobs else {"clock": engineering(result.clock_hz, "Hz")}
+    memories = {
+        c.path.split(".")[-2]: c.text
+        for c in result.constants
+        if c.path.count(".") and c.path.endswith(".bandwidth")
+    }
+    parts = ", ".join(f"{name} {text}" for name, text in (clock | knobs | memories).items())
+    return f"{parts[0].upper()}{parts[1:]}."
 
 
 def _accuracy_note(accuracy: Accuracy) -> tuple[str, ...]:
@@ -214,12 +247,15 @@ def _accuracy_note(accuracy: Accuracy) -> tuple[str, ...]:
     )
 
 
-def constant_notes(constants: Iterable[ConstantUse], energy_j: float) -> tuple[str, ...]:
-    """How much of the energy rests on guesses, and on which: constants above 1 % of it by name.
+def constant_notes(
+    constants: Iterable[ConstantUse], energy_j: float, named: int = 8
+) -> tuple[str, ...]:
+    """How much of the energy rests on guesses, and on which: those above 1 % of it, by name.
 
     Args:
         constants: those the machine used.
         energy_j: the energy their ``energy_j`` are parts of.
+        named: how many to name at most.
     """
     unsure = sorted(
         (c for c in constants if c.confidence in _UNSURE and c.energy_j > 0),
@@ -227,17 +263,22 @@ def constant_notes(constants: Iterable[ConstantUse], energy_j: float) -> tuple[s
     )
     if not unsure or not energy_j:
         return ()
-    # Two constants may share a product of both, so the sum can pass the whole: never say > 100 %.
+    # Joules may be proportional to two constants at once, so the sum can pass the whole.
     total = min(sum(c.energy_j for c in unsure) / energy_j, 1.0)
-    named = [c for c in unsure if c.energy_j / energy_j > _MATTERS]
-    if not named:
-        return (f"Assumed constants carry {total:.1%} of the energy, none of them more than 1 %.",)
+    shown = [c for c in unsure if c.energy_j / energy_j > _MATTERS][:named]
+    if not shown:
+        return (
+            f"Assumed or recalled constants carry {total:.1%} of the energy, "
+            "none of them more than 1 %.",
+        )
     listing = "; ".join(
-        f"{c.path} {c.text} ({c.confidence}, {c.energy_j / energy_j:.0%})" for c in named
+        f"{c.path} {c.text} ({c.confidence}, {c.energy_j / energy_j:.0%})" for c in shown
     )
-    rest = len(unsure) - len(named)
+    rest = len(unsure) - len(shown)
     others = f"; and {plural(rest, 'smaller one')}" if rest else ""
-    return (f"~ {total:.0%} of the energy rests on assumed constants: {listing}{others}.",)
+    return (
+        f"~ {total:.0%} of the energy rests on assumed or recalled constants: {listing}{others}.",
+    )
 
 
 def coverage_warnings(result: RunResult) -> tuple[str, ...]:

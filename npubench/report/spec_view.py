@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from npubench import units
 from npubench.machines.protocol import MachineInfo
+from npubench.report.run_view import origin
 from npubench.report.table import Table, View, label
 from npubench.report.text import plural
 from npubench.specs.header import KNOBS, SpecHeader
@@ -43,7 +44,12 @@ def spec_view(document: SpecDocument, header: SpecHeader, info: MachineInfo) -> 
         ),
         quantities,
     )
-    tables = (_knob_table(document, header), record) if header.knobs else (record,)
+    origins = Table(
+        "",
+        (*record.columns[:2], label("origin", "Origin", "wrap")),
+        tuple((path, value, origin(how, source)) for path, value, how, source in quantities),
+    )
+    tables = (_knob_table(document, header), origins) if header.knobs else (origins,)
     counts = Counter(confidence for _, _, confidence, _ in quantities)
     tally = ", ".join(f"{count} {confidence}" for confidence, count in counts.most_common())
     return View(
@@ -76,7 +82,7 @@ def _knob_table(document: SpecDocument, header: SpecHeader) -> Table:
         label("knob", "Knob"),
         label("value", "Value"),
         label("range", "Range", "wrap"),
-        label("path", "Sets", "wrap"),
+        label("path", "Sets", "shorten"),
         label("help", "Help", "wrap"),
     )
     return Table("", columns, rows)

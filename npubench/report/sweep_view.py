@@ -31,7 +31,8 @@ def sweep_view(sweep: Sweep) -> View:
         ),
         tables=tuple(tables),
         record=_record(axes, sweep.points),
-        notes=(*_best_note(sweep.points), f"npubench {sweep.stamp.npubench}."),
+        findings=_best(sweep.points),
+        notes=(f"npubench {sweep.stamp.npubench}.",),
     )
 
 
@@ -100,7 +101,7 @@ def _record(axes: list[str], points: tuple[SweepPoint, ...]) -> Table:
     return Table("", tuple(Column(key, key) for key in keys), tuple(rows))
 
 
-def _best_note(points: tuple[SweepPoint, ...]) -> tuple[str, ...]:
+def _best(points: tuple[SweepPoint, ...]) -> tuple[str, ...]:
     """The points of lowest latency, energy and EDP, when there is something to choose from."""
     done = [(p, p.totals) for p in points if p.totals is not None]
     if len(done) < 2:

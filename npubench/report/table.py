@@ -24,6 +24,7 @@ __all__ = [
     "label",
     "number",
     "quantity",
+    "ratio",
     "share",
 ]
 
@@ -98,13 +99,15 @@ class View:
         title: the headline: what was asked.
         tables: shown one below the other.
         record: the CSV form.
-        notes: caption sentences under the tables, one paragraph each.
+        findings: the answer in words, one sentence each.
+        notes: caption under it all, one paragraph each.
     """
 
     title: str
     tables: tuple[Table, ...]
     record: Table
     notes: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
 
 
 def label(key: str, title: str, overflow: Overflow = "keep") -> Column:
@@ -159,6 +162,17 @@ def fixed(key: str, title: str, decimals: int, unit: str = "", scale: float = 1.
     return Column(key, title, unit, format=show)
 
 
+def ratio(key: str, title: str) -> Column:
+    """A column of ratios: two decimals, or three digits where those would say too little."""
+
+    def show(value: Cell) -> str:
+        if value is None or isinstance(value, str):
+            return _plain(value)
+        return f"{value:.2f}" if 0.1 <= abs(value) < 100 else significant(value)
+
+    return Column(key, title, format=show)
+
+
 def number(key: str, title: str, unit: str = "") -> Column:
     """A column of numbers as they were given: a node of 7 nm is not measured to three digits."""
 
@@ -174,6 +188,8 @@ def share(key: str, title: str) -> Column:
     def show(value: Cell) -> str:
         if value is None or isinstance(value, str):
             return _plain(value)
-        return "<0.1" if 0 < value < 0.0005 else f"{value * 100:.1f}"
+        if 0 < abs(value) < 0.0005:
+            return "<0.1" if value > 0 else ">-0.1"
+        return f"{value * 100:.1f}"
 
     return Column(key, title, "%", format=show)

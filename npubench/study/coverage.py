@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,7 +57,7 @@ def measure_coverage(network: Network, cost: Cost) -> Coverage:
                 how=how,
                 macs=sum(e.macs for e in group),
                 bytes=sum(e.bytes for e in group),
-                latency_s=sum(e.latency_s for e in group),
+                latency_s=math.fsum(e.latency_s for e in group),
             )
             for (op, status, how), group in rows.items()
         ),
@@ -90,7 +91,7 @@ def _sum_class(entries: Sequence[_Entry], status: str) -> CoverageClass:
     mine = [e for e in entries if e.status == status]
     macs = sum(e.macs for e in mine)
     size = sum(e.bytes for e in mine)
-    latency_s = sum(e.latency_s for e in mine)
+    latency_s = math.fsum(e.latency_s for e in mine)
     return CoverageClass(
         ops=len(mine),
         macs=macs,
@@ -98,7 +99,7 @@ def _sum_class(entries: Sequence[_Entry], status: str) -> CoverageClass:
         latency_s=latency_s,
         macs_share=_share(macs, sum(e.macs for e in entries)),
         bytes_share=_share(size, sum(e.bytes for e in entries)),
-        time_share=_share(latency_s, sum(e.latency_s for e in entries)),
+        time_share=_share(latency_s, math.fsum(e.latency_s for e in entries)),
     )
 
 

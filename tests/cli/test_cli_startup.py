@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from cli_process import ROOT, environment, npubench
+
+from tests.cli.cli_process import ROOT, environment, npubench
 
 HEAVY = ("onnx", "onnxruntime", "numpy", "yaml")
 COMMANDS = ("run", "compare", "sweep", "list", "show", "check", "version")

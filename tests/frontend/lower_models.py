@@ -59,7 +59,8 @@ def make_model(
 
 
 def lower(model: ModelProto) -> LoadedNetwork:
-    return lower_graph(read_graph_proto(model))
+    """Lower with every input fed: the reader would take a matrix in a weight's place for one."""
+    return lower_graph(read_graph_proto(model, weight_inputs=()))
 
 
 def run(model: ModelProto, fed: Mapping[str, Array]) -> list[Array]:

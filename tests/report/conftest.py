@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from report_records import make_comparison, make_run, make_sweep
 
 from npubench.study.result import Comparison, RunResult, Sweep
+from tests.report.report_records import make_comparison, make_run, make_sweep
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import io
 from dataclasses import replace
 
 import pytest
-from report_records import PARTIAL, make_comparison, make_run, make_sweep
 
 from npubench.report.compare_view import compare_view
 from npubench.report.render import Screen, to_csv, to_markdown, to_terminal
@@ -15,6 +14,7 @@ from npubench.report.run_view import run_view
 from npubench.report.sweep_view import sweep_view
 from npubench.report.table import Column, Table, View, fixed, label, quantity
 from npubench.study.result import RunResult
+from tests.report.report_records import PARTIAL, make_comparison, make_run, make_sweep
 
 LONG = "model/encoder/layer.11/attention/self/query/MatMul_quantized_by_someone_very_thorough"
 EVIL = "\x1b[2J[bold]x[/bold]|`<script>\nname"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from npubench.report.table import Table, count, fixed, label, number, quantity, share
+from npubench.report.table import Table, count, fixed, label, number, quantity, ratio, share
 
 
 def test_one_prefix_for_a_column_chosen_from_its_median() -> None:
@@ -27,10 +27,13 @@ def test_counts_show_the_prefix_alone() -> None:
 
 
 def test_shares_fixed_and_plain_numbers() -> None:
-    assert [share("s", "S").format(v) for v in (0.5, 0.0, 1e-5, 1.0, None)] == [
-        *("50.0", "0.0", "<0.1", "100.0", "-")
+    assert [share("s", "S").format(v) for v in (0.5, 0.0, 1e-5, -1e-5, 1.0, None)] == [
+        *("50.0", "0.0", "<0.1", ">-0.1", "100.0", "-")
     ]
     assert fixed("cycles", "Cycles", 0).format(1234567) == "1,234,567"
+    assert [ratio("edp_ratio", "EDP").format(v) for v in (1.0, 0.0065, 1839.6, None)] == [
+        *("1.00", "0.00650", "1840", "-")
+    ]
     assert number("node_nm", "Node").format(7.0) == "7"
 
 

@@ -6,14 +6,13 @@ import csv
 import io
 from dataclasses import replace
 
-from report_records import MODELLED, PARTIAL
-
 from npubench.machines.protocol import ConstantUse
 from npubench.report.compare_view import compare_view
 from npubench.report.render import Screen, to_csv, to_terminal
 from npubench.report.run_view import constant_notes, coverage_warnings, run_view
 from npubench.report.sweep_view import plan_view, sweep_view
 from npubench.study.result import Comparison, RunResult, Sweep
+from tests.report.report_records import MODELLED, PARTIAL
 
 SCREEN = Screen(80)
 
@@ -43,12 +42,19 @@ def test_a_run_at_eighty_columns(run: RunResult) -> None:
         "\n"
         "Latency of one inference, host transfer excluded. EDP = energy x latency, lower\n"
         "  is better.\n"
-        "Precision: w8a8. Clock 1.00 GHz. Knobs: clock 1.05 GHz.\n"
-        "~ 51% of the energy rests on assumed constants: array.mac_energy 0.5 pJ\n"
-        "  (assumed, 50%); and 1 smaller one.\n"
+        "Precision: w8a8. Clock 1.05 GHz.\n"
+        "~ 51% of the energy rests on assumed or recalled constants: array.mac_energy 0.5\n"
+        "  pJ (assumed, 50%); and 1 smaller one.\n"
         "Assumed: weights stay in DRAM between inferences.\n"
         "Model sha256 abababab, spec sha256 cdcdcdcd, npubench 0.1.0.\n"
     )
+
+
+def test_the_setting_names_memories_and_knobs(run: RunResult) -> None:
+    hbm = ConstantUse("memories.hbm.bandwidth", "614 GB/s", "secondary", "ISCA 2021")
+    knobs = replace(run.hardware, knobs={"cmem": "128 MiB"})
+    told = run_view(replace(run, hardware=knobs, constants=(hbm,))).notes[1]
+    assert told == "Precision: w8a8. Clock 1.00 GHz, cmem 128 MiB, hbm 614 GB/s."
 
 
 def test_a_widened_precision_says_both(run: RunResult) -> None:
@@ -96,12 +102,12 @@ def test_guesses_above_one_percent_are_named_largest_first() -> None:
         use("e", "assumed", 0.0),
     ]
     assert constant_notes(constants, 1.0) == (
-        "~ 50% of the energy rests on assumed constants: b 1 pJ (assumed, 30%); "
+        "~ 50% of the energy rests on assumed or recalled constants: b 1 pJ (assumed, 30%); "
         "a 1 pJ (recalled, 20%); and 1 smaller one.",
     )
     assert constant_notes([use("c", "published", 1.0)], 1.0) == ()
     assert constant_notes([use("d", "assumed", 0.005)], 1.0) == (
-        "Assumed constants carry 0.5% of the energy, none of them more than 1 %.",
+        "Assumed or recalled constants carry 0.5% of the energy, none of them more than 1 %.",
     )
 
 
@@ -134,7 +140,7 @@ def test_a_tie_is_called_one(comparison: Comparison) -> None:
     first = comparison.runs[0]
     twin = replace(first, hardware=replace(first.hardware, name="twin"))
     same = Comparison("tpuv4i", (first, twin), comparison.ratios[:2])
-    assert compare_view(same).notes[0] == "resnet50: tpuv4i and twin tie on EDP."
+    assert compare_view(same).findings[0] == "resnet50: tpuv4i and twin tie on EDP."
 
 
 def test_a_sweep_shows_failed_points_with_their_reason(sweep: Sweep) -> None:
@@ -154,6 +160,7 @@ def test_a_sweep_shows_failed_points_with_their_reason(sweep: Sweep) -> None:
         " 9 GHz  clock: above 2 GHz; hint\n"
         "\n"
         "Lowest latency at clock=1 GHz; lowest EDP at clock=1 GHz.\n"
+        "\n"
         "npubench 0.1.0.\n"
     )
     rows = list(csv.DictReader(io.StringIO(to_csv(sweep_view(sweep).record))))

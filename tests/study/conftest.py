@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from study_fakes import Library
 
 from npubench.study.session import Session
+from tests.study.study_fakes import Library
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from study_fakes import TOY, Library
 
 from npubench.errors import InputError, OptionError
 from npubench.frontend import LoadedNetwork
 from npubench.specs.catalog import list_workloads
 from npubench.study.catalogue import ShownHardware, check_files, open_named
+from tests.study.study_fakes import TOY, Library
 
 ALEXNET = next(entry for entry in list_workloads() if entry.name == "alexnet")
 

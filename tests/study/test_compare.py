@@ -3,12 +3,12 @@ from __future__ import annotations
 import math
 
 import pytest
-from study_fakes import TOY, Library
 
 from npubench.errors import InputError, OptionError
 from npubench.study.compare import compare
 from npubench.study.result import Options
 from npubench.study.session import Session
+from tests.study.study_fakes import TOY, Library
 
 # Cycles and picojoules per execution, by hand (see study_fakes):
 #         toy (rate 4)           fast (rate 16)

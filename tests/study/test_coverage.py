@@ -3,12 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from study_fakes import Library
 
 from npubench.ir import parse_network
 from npubench.machines.protocol import Cost, LayerCost
 from npubench.study.coverage import layer_bytes, measure_coverage
 from npubench.study.run import RunRequest, run
+from tests.study.study_fakes import Library
 
 NETWORK = """\
 network ledger

@@ -6,7 +6,6 @@ from importlib.metadata import version
 from typing import Any
 
 import pytest
-from study_fakes import FakeMachine, Library, build_fake
 
 import npubench
 from npubench.errors import MappingError, ModelError, NpubenchError, OptionError
@@ -15,6 +14,7 @@ from npubench.machines.protocol import Cost
 from npubench.specs.loader import SpecDocument
 from npubench.study.run import RunRequest, run
 from npubench.study.session import Session, parse_hardware
+from tests.study.study_fakes import FakeMachine, Library, build_fake
 
 W4A4 = LayerPrecision(integer(4), integer(4))
 TWO_LAYERS = """\

@@ -2,12 +2,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import jsonschema
 import pytest
-from referencing import Registry, Resource
-from study_fakes import Library
 
 from npubench.errors import InputError, ModelError, OptionError, Problem
 from npubench.ir import FORMATS, LayerPrecision, integer
@@ -16,10 +13,6 @@ from npubench.study.compare import compare
 from npubench.study.result import Accuracy, Comparison, RunResult, Sweep
 from npubench.study.run import RunRequest, run
 from npubench.study.serialise import (
-    COMPARE,
-    ERROR,
-    RUN,
-    SWEEP,
     dumps,
     error_to_json,
     from_json,
@@ -29,17 +22,8 @@ from npubench.study.serialise import (
 )
 from npubench.study.session import Session
 from npubench.study.sweep import sweep
-
-SCHEMAS = (RUN, COMPARE, SWEEP, ERROR)
-
-
-def validate(document: dict[str, Any]) -> None:
-    loaded = [load_schema(schema) for schema in SCHEMAS]
-    registry: Registry[Any] = Registry().with_resources(
-        (schema["$id"], Resource.from_contents(schema)) for schema in loaded
-    )
-    validator = jsonschema.Draft202012Validator(load_schema(document["schema"]), registry=registry)
-    validator.validate(document)
+from tests.study.schema_check import SCHEMAS, validate
+from tests.study.study_fakes import Library
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_fakes import TOY, FakeMachine, Library, build_fake
 
 from npubench.errors import OptionError
 from npubench.ir import Network, PrecisionPlan
@@ -14,6 +13,7 @@ from npubench.study.axes import Axis, parse_axis
 from npubench.study.run import RunRequest
 from npubench.study.session import Session
 from npubench.study.sweep import plan_sweep, sweep, sweep_points
+from tests.study.study_fakes import TOY, FakeMachine, Library, build_fake
 
 TINY_ON_TOY = RunRequest("tiny", "toy")
 

@@ -68,6 +68,11 @@ class Core(Protocol):
         ...
 
     @property
+    def steps(self) -> tuple[int, int]:
+        """(K, C) that fill the array once: tiles in other steps leave part of it empty."""
+        ...
+
+    @property
     def note(self) -> str:
         """How the layer lies on the array."""
         ...

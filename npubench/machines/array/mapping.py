@@ -19,7 +19,7 @@ from npubench.machines.array.tiling import (
     TiledWork,
     tile_layer,
 )
-from npubench.machines.array.unrolled import PERegisters, UnrolledCore, choose_unrolling
+from npubench.machines.array.unrolled import PERegisters, UnrolledCore, fastest_unrollings
 from npubench.machines.common.storage import Residency, keep_on_chip, storage_bits
 
 __all__ = [
@@ -185,6 +185,8 @@ class _Placer:
                     double_buffered=memory.double_buffered,
                     bits=replace(bits, output=bits.partial) if accumulators else bits,
                     cycles_per_bit=cycles_per_bit(self.spec, _next_outer(self.spec, memory)),
+                    feeds=_feeds(self.spec, memory),
+                    feed_cycles_per_bit=cycles_per_bit(self.spec, memory),
                 )
             )
         return tuple(stages)
@@ -204,6 +206,11 @@ class _Placer:
             f"smallest tile needs {error.needed_bits / 8192:.1f} KiB of {error.stage}, "
             f"{error.room_bits / 8192:.1f} KiB are free",
         )
+
+
+def _feeds(spec: ArraySpec, memory: MemorySpec) -> frozenset[str]:
+    """Operands for which a memory is the innermost."""
+    return frozenset(o for o in memory.operands if spec.chain(o)[0] is memory)
 
 
 def _next_outer(spec: ArraySpec, memory: MemorySpec) -> MemorySpec:
@@ -255,19 +262,33 @@ def _best_core(spec: ArraySpec, fmt: PEFormatSpec, shape: Shape) -> Core:
 
 
 def _unrolled_core(spec: ArraySpec, fmt: PEFormatSpec, shape: Shape) -> UnrolledCore:
+    """The core for a layer on an unrolled array: the fastest unrolling, the memory ports counted.
+
+    Of the unrollings with fewest array cycles those that keep the innermost memory's port busy for
+    longer than the array lose to others that do not.
+    """
     array = spec.array
     assert array.unrolling is not None  # the schema demands both with this dataflow
     assert array.registers is not None
-    unrolling = choose_unrolling(
+    registers = PERegisters(
+        weight=int(array.registers.weight.value) // fmt.weight_format.bits,
+        input=int(array.registers.input.value) // fmt.activation_format.bits,
+        output=int(array.registers.output.value) // fmt.accumulator_bits,
+    )
+    options = fastest_unrollings(
         shape.nest.bounds,
         array.rows.integer,
         array.cols.integer,
         array.unrolling.rows,
         array.unrolling.cols,
     )
-    registers = PERegisters(
-        weight=int(array.registers.weight.value) // fmt.weight_format.bits,
-        input=int(array.registers.input.value) // fmt.activation_format.bits,
-        output=int(array.registers.output.value) // fmt.accumulator_bits,
-    )
-    return UnrolledCore(shape, unrolling, registers)
+    whole = tuple(exact(extent) for extent in shape.extents)
+
+    def rank(core: UnrolledCore) -> tuple[float, int]:
+        work = core.work(*whole)
+        reads = work.input_words * fmt.activation_format.bits
+        sums = work.output_words * fmt.accumulator_bits
+        port = cycles_per_bit(spec, spec.chain("input")[0]) * float(reads + sums)
+        return max(float(work.compute), port), int(reads + 2 * sums)
+
+    return min((UnrolledCore(shape, option, registers) for option in options), key=rank)

@@ -97,6 +97,18 @@ class SystolicCore:
         return max(1, min(self.shape.nest.G, fit_rows, fit_cols))
 
     @property
+    def steps(self) -> tuple[int, int]:
+        """See `Core.steps`; a side that is time has no step."""
+        g = self.geometry
+        k_fill = max(1, g.cols * g.packed_cols * self.split.channels // self.packed_groups)
+        c_fill = max(1, g.rows * g.packed_rows // (self.shape.kernel * self.packed_groups))
+        return {
+            Dataflow.WEIGHT_STATIONARY: (k_fill, c_fill),
+            Dataflow.OUTPUT_STATIONARY: (k_fill, g.packed_rows),
+            Dataflow.INPUT_STATIONARY: (g.packed_cols, c_fill),
+        }[self.dataflow]
+
+    @property
     def note(self) -> str:
         """How the layer lies on the arrays."""
         parts = []

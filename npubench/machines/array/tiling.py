@@ -1,11 +1,11 @@
 """Tiles of a layer in every on-chip memory, from the outermost inwards, and the traffic they make.
 
 The stated schedule: each on-chip memory holds one tile of its operands (and, double-buffered, the
-next one); tiles of the five loops B Y X K C nest, loops over tiles run in one of the six orders of
-rows (B Y X together), K and C; kernel loops stay whole inside. Memories are decided one after
-another from the outermost inwards; each takes the tile and order of fewest cycles (array or port,
-whichever is longer), then of least traffic, of all that fit. Ragged edges, halos and padding are
-counted as they are (`extents`).
+next one). Tiles of rows (whole images, whole lines or pieces of a line), of K and of C nest; loops
+over tiles run in one of the six orders of rows, K and C; kernel loops stay whole inside. Memories
+are decided one after another from the outermost inwards; each takes the tile and order of fewest
+cycles (array or port, whichever is longer), then of least traffic, then the largest, of all that
+fit. Ragged edges, halos and padding are counted as they are (`extents`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from itertools import permutations, product
 
 import numpy as np
+import numpy.typing as npt
 
-from npubench.machines.array.core import Core, IntArray, exact
+from npubench.machines.array.core import Core, CoreWork, IntArray, exact
 from npubench.machines.array.extents import Extents, Pieces, Shape, pieces
 
 __all__ = [
@@ -84,6 +85,8 @@ class Stage:
         double_buffered: a tile may take half of the room, unless one tile is all there is.
         bits: widths of the operands in it.
         cycles_per_bit: of its outer boundary, for weighing traffic against the array.
+        feeds: operands that pass between this memory and the array without another between.
+        feed_cycles_per_bit: of its own port.
     """
 
     name: str
@@ -92,6 +95,8 @@ class Stage:
     double_buffered: bool
     bits: OperandBits
     cycles_per_bit: float
+    feeds: frozenset[str]
+    feed_cycles_per_bit: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,26 +211,34 @@ class _Tiler:
             return whole, "".join(ORDERS[0])
         if stage.double_buffered:
             room //= 2
-        for columns in ([whole.x], _tilings(whole.x)):
-            table = self._table(stage, whole, columns)
-            fits = self._footprint(stage, *table) <= room
-            if fits.any():
-                return self._best(stage, whole, tuple(sizes[fits] for sizes in table))
-        least = self._footprint(stage, *(exact([1]) for _ in whole))[0]
-        raise DoesNotFitError(stage.name, int(least), room)
+        table = self._table(stage, whole)
+        fits = self._footprint(stage, *table) <= room
+        if not fits.any():
+            least = self._footprint(stage, *(exact([1]) for _ in whole))[0]
+            raise DoesNotFitError(stage.name, int(least), room)
+        return self._best(stage, whole, tuple(sizes[fits] for sizes in table))
 
-    def _table(self, stage: Stage, whole: Extents, columns: list[int]) -> tuple[IntArray, ...]:
-        """Every candidate tile, one array a loop; loops that touch no operand here stay whole."""
+    def _table(self, stage: Stage, whole: Extents) -> tuple[IntArray, ...]:
+        """Every candidate tile, one array a loop; loops that touch no operand here stay whole.
+
+        A tile of rows is several whole images, several whole lines of one image or a piece of
+        one line: the rows of the product in their order.
+        """
         used = {loop for operand in stage.operands for loop in _USES[operand]}
-        options = (
-            _tilings(whole.b) if "M" in used else [whole.b],
-            _tilings(whole.y) if "M" in used else [whole.y],
-            columns if "M" in used else [whole.x],
-            _tilings(whole.k) if "K" in used else [whole.k],
-            _tilings(whole.c) if "C" in used else [whole.c],
+        rows = [(whole.b, whole.y, whole.x)]
+        if "M" in used:
+            rows = [(b, whole.y, whole.x) for b in _tilings(whole.b)]
+            rows += [(1, y, whole.x) for y in _tilings(whole.y)]
+            rows += [(1, 1, x) for x in _tilings(whole.x)]
+            rows = list(dict.fromkeys(rows))
+        k_step, c_step = self.core.steps
+        channels = _stepped(whole.k, k_step) if "K" in used else [whole.k]
+        depths = _stepped(whole.c, c_step) if "C" in used else [whole.c]
+        index, k, c = (
+            axis.ravel() for axis in np.meshgrid(range(len(rows)), channels, depths, indexing="ij")
         )
-        grid = np.meshgrid(*(exact(option) for option in options), indexing="ij")
-        return tuple(axis.ravel() for axis in grid)
+        b, y, x = exact(rows)[index].T
+        return b, y, x, exact(k), exact(c)
 
     def _best(
         self, stage: Stage, whole: Extents, table: tuple[IntArray, ...]
@@ -234,7 +247,7 @@ class _Tiler:
         counts = np.prod(
             [-(-extent // sizes) for extent, sizes in zip(whole, table, strict=True)], axis=0
         )
-        cycles = work.cycles * counts
+        cycles = np.maximum(work.cycles, _feeding(stage, work)) * counts
         traffic = self._traffic(whole, table)
         first_writes = int(np.prod(self._outputs(whole)))
         bits = np.zeros(traffic["input"].shape)
@@ -245,7 +258,11 @@ class _Tiler:
             else:
                 bits = bits + width * traffic[operand].astype(float)
         time = np.maximum(cycles[None, :], bits * stage.cycles_per_bit)
-        order, index = divmod(int(np.lexsort((bits.ravel(), time.ravel()))[0]), table[0].size)
+        # Ties go to fewer, larger tiles: they leave the memories further in the most freedom.
+        best = np.flatnonzero(time == time.min())
+        best = best[bits.ravel()[best] == bits.ravel()[best].min()]
+        best = best[np.argsort(counts[best % counts.size], kind="stable")]
+        order, index = divmod(int(best[0]), counts.size)
         tile = Extents(*(int(sizes[index]) for sizes in table))
         return tile, "".join(ORDERS[order])
 
@@ -314,6 +331,20 @@ class _Tiler:
         return _mapped(sizes, lambda size: self.shape.swept(axis, whole, size))
 
 
+def _feeding(stage: Stage, work: CoreWork) -> npt.NDArray[np.float64]:
+    """Cycles in which a memory's port serves the array, reads and writes at the same time."""
+    reads = np.zeros(work.compute.shape)
+    writes = np.zeros(work.compute.shape)
+    if "input" in stage.feeds:
+        reads += work.input_words * stage.bits.input
+    if "weight" in stage.feeds:
+        reads += work.weight_words * stage.bits.weight
+    if "output" in stage.feeds:
+        reads += work.output_words * stage.bits.partial
+        writes += work.output_words * stage.bits.partial
+    return np.maximum(reads, writes) * stage.feed_cycles_per_bit
+
+
 def _mapped(sizes: IntArray, function: Callable[[int], int]) -> IntArray:
     """A function of one size over a table in which few sizes differ."""
     distinct, where = np.unique(sizes, return_inverse=True)
@@ -328,6 +359,12 @@ def _tilings(extent: int) -> list[int]:
     """
     sizes = {-(-extent // count) for count in _counts(extent)}
     return sorted(sizes)
+
+
+def _stepped(extent: int, step: int) -> list[int]:
+    """Tile sizes in whole fillings of the array, and balanced parts of a single one."""
+    fillings = {min(extent, size * step) for size in _tilings(-(-extent // step))}
+    return sorted(fillings | set(_tilings(min(extent, step))))
 
 
 def _counts(extent: int) -> Iterator[int]:

@@ -20,7 +20,7 @@ from npubench.ir import LOOP_DIMS
 from npubench.machines.array.core import CoreWork, IntArray, exact
 from npubench.machines.array.extents import Shape
 
-__all__ = ["PERegisters", "UnrolledCore", "Unrolling", "choose_unrolling"]
+__all__ = ["PERegisters", "UnrolledCore", "Unrolling", "fastest_unrollings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,30 +51,39 @@ class Unrolling:
         return " | ".join(sides)
 
 
-def choose_unrolling(
+def fastest_unrollings(
     bounds: Mapping[str, int],
     rows: int,
     cols: int,
     row_dims: tuple[str, ...],
     col_dims: tuple[str, ...],
-) -> Unrolling:
-    """The unrolling of fewest cycles, product over loops of ceil(bound / factor).
+    keep: int = 64,
+) -> tuple[Unrolling, ...]:
+    """The unrollings of fewest cycles, product over loops of ceil(bound / factor), best first.
 
-    Exhaustive over all factors that fit: for one loop only factors that change the ceiling are
-    tried, since a smaller factor with the same ceiling frees PEs at no cost. Ties go to fewer PEs,
-    then to the first loop named in the spec.
+    All factors that fit are counted: for one loop only factors that change the ceiling, since a
+    smaller factor with the same ceiling frees PEs at no cost. Ties go to fewer PEs, then to the
+    order of the spec.
+
+    Args:
+        bounds: the ten loops.
+        rows, cols: PEs along each side.
+        row_dims, col_dims: loops a side may carry.
+        keep: how many to return at most.
     """
-    return _choose(tuple(bounds[dim] for dim in LOOP_DIMS), rows, cols, row_dims, col_dims)
+    sizes = tuple(bounds[dim] for dim in LOOP_DIMS)
+    return _fastest(sizes, rows, cols, row_dims, col_dims, keep)
 
 
 @lru_cache(maxsize=4096)
-def _choose(
+def _fastest(
     bounds: tuple[int, ...],
     rows: int,
     cols: int,
     row_dims: tuple[str, ...],
     col_dims: tuple[str, ...],
-) -> Unrolling:
+    keep: int,
+) -> tuple[Unrolling, ...]:
     size = dict(zip(LOOP_DIMS, bounds, strict=True))
     row_options = _side_options(size, rows, row_dims)
     col_options = _side_options(size, cols, col_dims)
@@ -83,11 +92,13 @@ def _choose(
     col_table = np.array([[option.get(d, 1) for d in dims] for option in col_options])
     factors = row_table[:, None, :] * col_table[None, :, :]
     extent = np.array([size[d] for d in dims])
-    cycles = np.prod(-(-extent // factors), axis=2, dtype=np.int64)
-    used = np.prod(factors, axis=2, dtype=np.int64)
-    best = min(range(cycles.size), key=lambda i: (cycles.flat[i], used.flat[i], i))
-    row, col = divmod(best, len(col_options))
-    return Unrolling(row_options[row], col_options[col])
+    cycles = np.prod(-(-extent // factors), axis=2, dtype=np.int64).ravel()
+    used = np.prod(factors, axis=2, dtype=np.int64).ravel()
+    ranking = np.lexsort((np.arange(cycles.size), used, cycles))[:keep]
+    return tuple(
+        Unrolling(row_options[index // len(col_options)], col_options[index % len(col_options)])
+        for index in ranking.tolist()
+    )
 
 
 def _side_options(
@@ -117,6 +128,12 @@ class UnrolledCore:
     def groups_at_once(self) -> int:
         """Groups that lie side by side on the array."""
         return self.unrolling.of("G")
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """See `Core.steps`: unrolled channels times those a PE keeps."""
+        p, q = self.channels_in_pe
+        return p * self.unrolling.of("K"), q * self.unrolling.of("C")
 
     @property
     def note(self) -> str:
