@@ -1,8 +1,7 @@
 """The one way in and the one way out: runs a command, prints its answer, maps failures to codes.
 
-0 an answer, 1 a stated gate failed, 2 the user's input, 3 a bug, 130 interrupted. Everything
-heavier than the standard library is imported inside, so that even Ctrl-C during start-up is
-answered in words.
+0 an answer, 1 a stated gate failed, 2 the user's input, 3 a bug, 130 interrupted. Typer and all
+commands are imported inside, so that even Ctrl-C during start-up is answered in words.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from npubench.cli.failure import (
     describe_bug,
     discard_stdout,
     open_missing_streams,
+    say,
     usage_error,
 )
 from npubench.errors import InputError, NpubenchError
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         discard_stdout()
     except OSError as error:
-        print(f"npubench: cannot write the result: {error.strerror}", file=sys.stderr)
+        say(f"cannot write to stdout: {error.strerror}")
         discard_stdout()
         code = code or USER
     sys.exit(code)
@@ -50,9 +50,11 @@ def _guarded(arguments: list[str]) -> int:
     try:
         return _dispatch(arguments)
     except NpubenchError as error:
-        return reporter.report(describe_bug(error) if error.exit_code == BUG else error, error)
+        if error.exit_code == BUG:
+            return reporter.report(describe_bug(error), error)
+        return reporter.report(error)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted")
         return INTERRUPTED
     except RecursionError as error:
         return reporter.report(InputError("the input is nested too deeply to be read"), error)
@@ -61,7 +63,9 @@ def _guarded(arguments: list[str]) -> int:
             InputError("the input is too large for this machine's memory"), error
         )
     except OverflowError as error:
-        return reporter.report(InputError("a number in the input is too large to count with"), error)
+        return reporter.report(
+            InputError("a number in the input is too large to count with"), error
+        )
     except SystemExit as error:
         # Typer and rich leave this way when help meets a closed pipe.
         if closed_pipe(error):

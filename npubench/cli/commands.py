@@ -1,7 +1,7 @@
 """The commands: each reads its options, calls one function of `npubench.study`, and answers.
 
 Anything heavier than typer is imported inside the command that needs it, which keeps ``--help``
-quick; tests/cli/test_startup.py holds this.
+quick; tests/cli/test_cli_startup.py holds this.
 """
 
 from __future__ import annotations

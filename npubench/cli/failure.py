@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from npubench.errors import NpubenchError, OptionError, Problem
+from npubench.report.text import clean
 
 if TYPE_CHECKING:
     from typer import TyperException
@@ -26,8 +28,8 @@ __all__ = [
     "closed_pipe",
     "describe_bug",
     "discard_stdout",
-    "one_line",
     "open_missing_streams",
+    "say",
     "usage_error",
 ]
 
@@ -69,12 +71,11 @@ class Reporter:
 
     def report(self, error: NpubenchError, cause: BaseException | None = None) -> int:
         """Print an error, and the traceback of what caused it if asked; return the exit code."""
-        if self.debug and cause is not None and error.exit_code != USER:
+        if self.debug and cause is not None:
             # No locals: they may hold a whole network, or what the user would not publish.
-            sys.stderr.write("".join(traceback.format_exception(cause)))
+            say("".join(traceback.format_exception(cause)))
         for problem in error.problems:
-            for line in problem.render().splitlines():
-                print(one_line(line), file=sys.stderr)
+            say(problem.render())
         if self.as_json:
             sys.stdout.write(json.dumps(_document(error), indent=2, ensure_ascii=False) + "\n")
         return error.exit_code
@@ -89,16 +90,19 @@ def _document(error: NpubenchError) -> dict[str, object]:
     }
 
 
-def one_line(text: str) -> str:
-    """``text`` with control and invisible characters as escapes: messages quote foreign files."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
+def say(text: str) -> None:
+    """Print to stderr, made safe: messages quote foreign files. A stderr that is gone is no error.
+
+    The exit code says the rest.
+    """
+    with contextlib.suppress(OSError):
+        for line in text.splitlines():
+            print(clean(line), file=sys.stderr)
 
 
 def describe_bug(error: BaseException) -> NpubenchError:
     """An unexpected exception as a report: its type, its message, and the place in our code."""
-    message = one_line(" ".join(str(error).split()))[:_LONGEST]
+    message = " ".join(str(error).split())[:_LONGEST]
     kind = "" if isinstance(error, NpubenchError) else type(error).__name__
     text = ": ".join(part for part in (kind, message) if part)
     return NpubenchError(

@@ -56,8 +56,8 @@ def show(
     A name that both have is the network's, unless --hw is given.
     """
     from npubench.frontend import LoadedNetwork
-    from npubench.report.network_view import network_view
-    from npubench.report.spec_view import spec_view
+    from npubench.report.network_view import network_facts, network_view
+    from npubench.report.spec_view import spec_facts, spec_view
     from npubench.specs.header import read_header
     from npubench.study.catalogue import ShownHardware, open_named
     from npubench.study.session import Session
@@ -76,10 +76,12 @@ def show(
     else:
         found = open_named(name, dims, session)
     if isinstance(found, ShownHardware):
-        view = spec_view(found.document, found.header, found.info)
+        shown = (found.document, found.header, found.info)
+        view, facts = spec_view(*shown), {"kind": "hardware", **spec_facts(*shown)}
     else:
         view = network_view(found, layers=layers)
-    return Answer(view, lambda: records("npubench.show/1", view), place)
+        facts = {"kind": "workload", **network_facts(found.network)}
+    return Answer(view, lambda: records("npubench.show/1", view, facts), place)
 
 
 def check(

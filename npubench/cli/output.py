@@ -6,13 +6,14 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from npubench.cli.failure import GATE, INTERRUPTED, OK, USER, discard_stdout, one_line
+from npubench.cli.failure import GATE, INTERRUPTED, OK, USER, Reporter, discard_stdout, say
 from npubench.errors import InputError, OptionError, Problem
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Output:
         Raises:
             OptionError: an unknown suffix, a file named twice, one that exists, no such folder.
         """
-        problems = [Problem(*found) for path in self.files for found in self._mistakes(path)]
+        problems = [found for path in self.files if (found := self._mistake(path)) is not None]
         places = [path.resolve() for path in self.files]
         problems += [
             Problem(f"-o {path}: given twice")
@@ -72,16 +73,20 @@ class Output:
             raise OptionError(*problems)
         return self
 
-    def _mistakes(self, path: Path) -> Iterator[tuple[str, None, None, None, str | None]]:
-        if path.suffix.lower() not in _SUFFIXES:
-            known = ", ".join(_SUFFIXES)
-            yield f"-o {path}: the suffix decides the format", None, None, None, f"known: {known}"
-        elif not path.parent.is_dir():
-            yield f"-o {path}: no such folder '{path.parent}'", None, None, None, None
-        elif path.exists() and not path.is_file():
-            yield f"-o {path}: not a regular file", None, None, None, None
-        elif path.exists() and not self.force:
-            yield f"-o {path}: the file exists", None, None, None, "--force replaces it"
+    def _mistake(self, path: Path) -> Problem | None:
+        try:
+            if path.suffix.lower() not in _SUFFIXES:
+                known = f"known: {', '.join(_SUFFIXES)}"
+                return Problem(f"-o {path}: the suffix decides the format", hint=known)
+            if not path.parent.is_dir():
+                return Problem(f"-o {path}: no such folder '{path.parent}'")
+            if path.exists() and not path.is_file():
+                return Problem(f"-o {path}: not a regular file")
+            if path.exists() and not self.force:
+                return Problem(f"-o {path}: the file exists", hint="--force replaces it")
+        except OSError as error:  # a name too long, a folder that may not be searched
+            return Problem(f"-o {path}: cannot be written: {error.strerror}")
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +125,26 @@ class Answer:
 def deliver(answer: Answer) -> int:
     """Print an answer and write its files; return the exit code.
 
+    A file that cannot be written makes it 2; stdout has the answer all the same.
+
     Raises:
-        InputError: a file cannot be written; stdout has the answer all the same.
+        InputError: stdout cannot be written.
     """
     text = _render(answer, answer.output.form, screen_of(sys.stdout))
     # Gates and warnings must reach the user even when the reader of stdout has gone.
     if not answer.output.quiet:
         for warning in answer.warnings:
-            print(f"warning: {one_line(warning)}", file=sys.stderr)
+            say(f"warning: {warning}")
     _print(text)
     for failure in answer.failures:
-        print(f"gate failed: {one_line(failure)}", file=sys.stderr)
+        say(f"gate failed: {failure}")
     if answer.interrupted:
-        print(f"interrupted: {answer.interrupted}", file=sys.stderr)
-    _write_files(answer)
+        say(f"interrupted: {answer.interrupted}")
+    try:
+        _write_files(answer)
+    except InputError as error:
+        # In words only: stdout has its one object already.
+        return Reporter().report(error)
     return answer.code
 
 
@@ -213,8 +224,10 @@ def _move(draft: Path, place: Path, *, force: bool) -> None:
     draft.replace(place)
 
 
-def records(schema: str, view: View) -> Mapping[str, Any]:
-    """A listing's JSON object: its record table, one object a row."""
-    keys: Sequence[str] = [column.key for column in view.record.columns]
+def records(
+    schema: str, view: View, facts: Mapping[str, Any] = MappingProxyType({})
+) -> Mapping[str, Any]:
+    """The JSON object of a listing: facts of the whole, then the record table, an object a row."""
+    keys = [column.key for column in view.record.columns]
     rows = [dict(zip(keys, row, strict=True)) for row in view.record.rows]
-    return {"schema": schema, "rows": rows}
+    return {"schema": schema, **facts, "rows": rows}

@@ -24,7 +24,7 @@ _FOREIGN = (
     (0, b"GGUF", "a GGUF model", "export the network to ONNX"),
     (0, b"\x80\x02", "a Python pickle", "export it with torch.onnx.export"),
     (0, b"\x1f\x8b", "a gzip archive", "unpack it first"),
-    (0, b"version https://git-lfs", "a Git LFS pointer, not the model", "run 'git lfs pull'"),
+    (0, b"version https://git-lfs", "a Git LFS pointer", "run 'git lfs pull'"),
     (0, b"\x89PNG", "a PNG image", None),
     (0, b"%PDF", "a PDF document", None),
 )

@@ -20,7 +20,7 @@ __all__ = ["Builder", "FunctionKey", "Scope", "Session", "Walk", "deeper"]
 FunctionKey = tuple[str, str, str]
 
 # Functions that call functions can describe more nodes than any machine reads.
-_MAX_NODES = 500_000
+_MAX_NODES = 100_000
 _MAX_DEPTH = 48
 
 

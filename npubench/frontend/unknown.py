@@ -60,10 +60,12 @@ def unresolved(
             for operand, fact in zip(node.input, inputs, strict=True)
             if fact is not None and fact.data is None
         ]
+        if not computed:
+            return ModelError(Problem(f"{label}: the shape of '{name}' cannot be worked out"))
         return ModelError(
             Problem(
                 f"{label}: the shape of '{name}' depends on values that are known only at run "
-                f"time, of {' or '.join(computed) or 'its attributes'}",
+                f"time, of {' or '.join(computed)}",
                 hint="export the model with fixed shapes, or cut it before this node",
             )
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from npubench.frontend import LoadedNetwork
 from npubench.ir import Layer, MacLayer, MoveLayer, Network, UnknownLayer, VectorLayer
 from npubench.report.table import Table, View, count, fixed, label, share
 from npubench.report.text import plural
 from npubench.units import engineering
 
-__all__ = ["network_view"]
+__all__ = ["network_facts", "network_view"]
 
 
 def network_view(loaded: LoadedNetwork, *, layers: bool = False) -> View:
@@ -40,6 +42,25 @@ def network_view(loaded: LoadedNetwork, *, layers: bool = False) -> View:
             f"Model sha256 {network.sha256[:8] or 'none'}.",
         ),
     )
+
+
+def network_facts(network: Network) -> dict[str, Any]:
+    """The same for machines, layers and operators apart."""
+    return {
+        "name": network.name,
+        "sha256": network.sha256,
+        "macs": network.macs,
+        "parameters": network.parameters,
+        "layers": len(network.layers),
+        "peak_activation_bytes": -(-network.peak_activations.bits // 8),
+        "inputs": {name: _tensor_facts(network, name) for name in network.inputs},
+        "outputs": {name: _tensor_facts(network, name) for name in network.outputs},
+    }
+
+
+def _tensor_facts(network: Network, name: str) -> dict[str, Any]:
+    tensor = network.tensors[name]
+    return {"dtype": str(tensor.dtype), "shape": list(tensor.shape)}
 
 
 def _tensor_table(network: Network) -> Table:
@@ -92,7 +113,7 @@ def _operator_table(network: Network) -> Table:
 def _layer_table(network: Network) -> Table:
     columns = (
         label("name", "Layer", "shorten"),
-        label("op", "Operator", "shorten"),
+        label("op", "Operator", "clip"),
         count("macs", "MACs", [layer.macs for layer in network.layers]),
         fixed("trips", "Trips", 0),
         label("work", "Loops or work", "shorten"),

@@ -27,7 +27,7 @@ _PROSE = 80
 _SHORTEST = 12
 _PARAGRAPH = 24
 _BEYOND = 1_000_000
-_SHORTENERS = {"shorten": shorten_middle, "clip": shorten_end}
+_SHORTENERS = {"clip": shorten_end, "shorten": shorten_middle}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +137,13 @@ def _shortened(
     ]
     excess = sum(needed) + _GAP * (len(needed) - 1) - width
     flexible = [i for i, c in enumerate(columns) if c.overflow in _SHORTENERS]
-    # The widest gives way first, cell by cell, so that none is starved for another.
-    while excess > 0 and flexible:
-        widest = max(flexible, key=lambda i: widths[i])
-        if widths[widest] <= _SHORTEST:
-            break
-        widths[widest] -= 1
-        excess -= 1
+    # What is clipped gives way before what names the row, and the widest before the others, cell
+    # by cell, so that none is starved.
+    for kind in _SHORTENERS:
+        giving = [i for i in flexible if columns[i].overflow == kind]
+        while excess > 0 and any(widths[i] > _SHORTEST for i in giving):
+            widths[max(giving, key=lambda i: widths[i])] -= 1
+            excess -= 1
     short = [
         [
             _SHORTENERS[columns[i].overflow](t, widths[i]) if i in flexible else t

@@ -92,15 +92,14 @@ def _breakdowns(result: RunResult) -> Iterable[Table]:
 def _breakdown(title: str, key: str, unit: str, parts: Mapping[str, float], whole: float) -> Table:
     order = sorted(parts, key=lambda name: (name == OVERLAP, -parts[name], name))
     columns = (
-        label("part", title, "shorten"),
+        label("part", title, "shorten", part_name),
         quantity(key, key.partition("_")[0].capitalize(), unit, [whole]),
         share("share", "Share"),
         Column("bar", "", align="left", terminal_only=True),
     )
     shares = {name: parts[name] / whole if whole else None for name in order}
     rows: list[tuple[Cell, ...]] = [
-        (part_name(name), parts[name], shares[name], bar(shares[name] or 0.0, _BAR_CELLS))
-        for name in order
+        (name, parts[name], shares[name], bar(shares[name] or 0.0, _BAR_CELLS)) for name in order
     ]
     return Table("", columns, tuple(rows))
 
@@ -130,7 +129,8 @@ def _ledger(coverage: Coverage) -> Table:
             o.op,
             o.status,
             o.layers,
-            o.macs / macs if macs else None,
+            # Nobody knows the MACs of an unknown operator: a 0 would say there are none.
+            o.macs / macs if macs and o.status != "unknown" else None,
             o.bytes / size if size else None,
             o.latency_s / seconds if seconds else None,
             o.how,
@@ -159,24 +159,24 @@ def _layer_table(result: RunResult) -> Table:
     )
     columns = (
         label("name", "Layer", "shorten"),
-        label("op", "Operator", "shorten"),
+        label("op", "Operator", "clip"),
         label("precision", "Prec."),
         count("macs", "MACs", [layer.macs for layer in result.layers]),
         fixed("cycles", "Cycles", 0),
         quantity("latency_s", "Latency", "s", seconds),
         quantity("energy_j", "Energy", "J", [layer.energy_j for layer in result.layers]),
         share("utilization", "Util."),
-        label("bound", "Bound by", "shorten"),
+        label(
+            "bound", "Bound by", "clip", lambda cause: part_name(cause.partition(":")[2] or cause)
+        ),
     )
     return Table("", columns, rows)
 
 
-def _main_parts(result: RunResult) -> list[str]:
+def _main_parts(result: RunResult) -> list[str | None]:
     """The largest cause of each layer's latency; the first named wins a tie."""
     return [
-        part_name(max(layer.latency_by_cause.items(), key=lambda item: item[1])[0])
-        if layer.cycles
-        else "-"
+        max(layer.latency_by_cause.items(), key=lambda item: item[1])[0] if layer.cycles else None
         for layer in result.layers
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from npubench import units
 from npubench.machines.protocol import MachineInfo
@@ -15,7 +16,7 @@ from npubench.specs.loader import SpecDocument, is_quantity
 from npubench.specs.tree import MappingNode, Node, ScalarNode, SequenceNode, item_name
 from npubench.units import engineering, significant
 
-__all__ = ["spec_view"]
+__all__ = ["spec_facts", "spec_view"]
 
 _Quantity = tuple[str, str, str, str]
 
@@ -65,6 +66,26 @@ def spec_view(document: SpecDocument, header: SpecHeader, info: MachineInfo) -> 
             f"{plural(len(quantities), 'constant')}: {tally}.",
         ),
     )
+
+
+def spec_facts(document: SpecDocument, header: SpecHeader, info: MachineInfo) -> dict[str, Any]:
+    """The same for machines, constants apart."""
+    return {
+        "name": header.name,
+        "aliases": list(header.aliases),
+        "family": header.family,
+        "title": header.title,
+        "citation": header.citation,
+        "file": document.path,
+        "sha256": info.sha256,
+        "node_nm": info.node_nm,
+        "area_mm2": info.area_mm2,
+        "clock_hz": info.clock_hz,
+        "peak_macs_per_s": info.peak_macs_per_s,
+        "formats": [str(form) for form in info.formats],
+        "default_precision": str(info.default_precision),
+        "knobs": dict(info.knobs),
+    }
 
 
 def _knob_table(document: SpecDocument, header: SpecHeader) -> Table:

@@ -110,15 +110,24 @@ class View:
     findings: tuple[str, ...] = ()
 
 
-def label(key: str, title: str, overflow: Overflow = "keep") -> Column:
-    """A column of text."""
-    return Column(key, title, align="left", overflow=overflow)
+def label(
+    key: str,
+    title: str,
+    overflow: Overflow = "keep",
+    words: Callable[[str], str] | None = None,
+) -> Column:
+    """A column of text; ``words`` turns a machine's name into what people read."""
+
+    def show(value: Cell) -> str:
+        return words(value) if words is not None and isinstance(value, str) else _plain(value)
+
+    return Column(key, title, align="left", format=show, overflow=overflow)
 
 
 def _typical(values: Iterable[Cell]) -> float | None:
-    """The median size of the values that have one."""
+    """The upper quartile of the sizes: the large values matter most, one outlier does not."""
     sizes = sorted(abs(v) for v in values if isinstance(v, (int, float)) and v and math.isfinite(v))
-    return sizes[len(sizes) // 2] if sizes else None
+    return sizes[len(sizes) * 3 // 4] if sizes else None
 
 
 def quantity(key: str, title: str, unit: str, values: Sequence[Cell]) -> Column:
@@ -128,7 +137,7 @@ def quantity(key: str, title: str, unit: str, values: Sequence[Cell]) -> Column:
         key: machine name.
         title: heading.
         unit: base unit of the raw values (``s``, ``J``); ``mm2`` stays as it is.
-        values: those from whose median the prefix is chosen; none for no prefix.
+        values: those from whose upper quartile the prefix is chosen; none for no prefix.
     """
     prefix = _prefix(unit, values)
 

@@ -30,13 +30,13 @@ def clean(text: str) -> str:
 def shorten_middle(text: str, width: int) -> str:
     """``text`` in at most ``width`` terminal cells, the middle replaced by an ellipsis.
 
-    The ends of a layer's name tell layers apart; the middle is mostly shared scope.
+    Mostly the tail is kept: it tells layers apart, while they share their outer scopes.
     """
     if cell_len(text) <= width:
         return text
     if width <= 1:
         return "…"[:width]
-    tail_cells = (width - 1) * 2 // 3
+    tail_cells = (width - 1) * 4 // 5
     head = set_cell_size(text, width - 1 - tail_cells)
     tail = ""
     for character in reversed(text):

@@ -308,6 +308,20 @@ def test_a_closed_stream_changes_nothing_else(closed: str, code: int) -> None:
     assert ("No such command" in done.stderr) == (code == 2 and closed == "1")
 
 
+def test_a_reader_of_both_streams_that_leaves_does_not_hide_the_code() -> None:
+    shell = '"$@" 2>&1 >/dev/null | true; exit "${PIPESTATUS[0]}"'
+    done = subprocess.run(
+        ["bash", "-c", shell, "bash", *command("rum")],
+        env=environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+
+
 def test_a_full_disk_behind_stdout_is_two() -> None:
     full = Path("/dev/full")
     if not full.exists():

@@ -8,11 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
-from npubench.study.serialise import load_schema
 from tests.cli.cli_process import in_terminal, npubench
+from tests.study.schema_check import validate
 
 WORKLOAD, HW = "digits_cnn", "tpuv4i"
 
@@ -35,7 +34,7 @@ def answer(*arguments: str) -> dict[str, Any]:
 def test_results_in_json_follow_their_schema(arguments: tuple[str, ...], schema: str) -> None:
     document = answer(*arguments)
     assert document["schema"] == schema
-    jsonschema.validate(document, load_schema(schema))
+    validate(document)
 
 
 def test_a_failure_in_json_follows_its_schema() -> None:
@@ -44,7 +43,7 @@ def test_a_failure_in_json_follows_its_schema() -> None:
         2,
         "unknown network 'digts_cnn'\n  did you mean 'digits_cnn'?\n",
     )
-    jsonschema.validate(json.loads(done.stdout), load_schema("npubench.error/1"))
+    validate(json.loads(done.stdout))
 
 
 def test_forms_agree_on_the_figures() -> None:
@@ -135,6 +134,14 @@ def test_show_tells_every_constant_of_a_spec_with_its_origin() -> None:
     assert rows["clock"]["value"] == "1.05 GHz"
     assert all(row["confidence"] for row in rows.values())
     assert answer("show", f"{HW}:clock=0.7GHz")["rows"] != list(rows.values())
+
+
+def test_show_tells_the_size_of_a_network() -> None:
+    document = answer("show", "alexnet")
+    assert (document["kind"], document["macs"]) == ("workload", 714_188_480)
+    assert document["parameters"] == 61_100_840
+    assert document["inputs"] == {"image": {"dtype": "fp32", "shape": [1, 3, 224, 224]}}
+    assert sum(row["layers"] for row in document["rows"]) == document["layers"]
 
 
 def test_show_takes_a_kind_where_the_name_does_not_say() -> None:

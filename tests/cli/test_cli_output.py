@@ -69,7 +69,15 @@ def test_a_name_too_long_for_the_file_system(tmp_path: Path) -> None:
     done = npubench(*LIST, "-o", str(target))
     assert done.returncode == 2
     assert done.stderr == f"-o {target}: cannot be written: File name too long\n"
+    assert done.stdout == npubench(*LIST).stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_too_long_for_any_file_system() -> None:
+    target = f"{'a' * 300}.json"
+    done = npubench(*LIST, "-o", target)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"-o {target}: cannot be written: File name too long\n"
 
 
 def test_files_come_from_the_environment_too(tmp_path: Path) -> None:

@@ -41,9 +41,7 @@ def read(
 ) -> Graph:
     """The resolved graph of a model or its text."""
     proto = model(source, opset, domains) if isinstance(source, str) else source
-    return read_graph_proto(
-        proto, dims or {}, trip_counts=trips or {}, weight_inputs=weight_inputs
-    )
+    return read_graph_proto(proto, dims or {}, trip_counts=trips or {}, weight_inputs=weight_inputs)
 
 
 def refusal(source: onnx.ModelProto | str, dims: Mapping[str, int] | None = None, **more) -> str:

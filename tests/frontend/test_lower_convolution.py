@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tests.frontend.lower_models import lower, mac_layer, run, single, values, vectors
 from onnx import TensorProto
 
 from npubench.errors import ModelError
 from npubench.frontend.graph import Graph, Node, Value
 from npubench.frontend.lower import lower_graph
 from npubench.ir import FORMATS, LoopNest, MacLayer, VectorKind
+from tests.frontend.lower_models import lower, mac_layer, run, single, values, vectors
 
 
 def execute(nest: LoopNest, x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, int]:
@@ -184,7 +184,8 @@ def test_groups_that_do_not_fit() -> None:
     with pytest.raises(ModelError) as caught:
         lower_graph(graph)
     assert str(caught.value) == (
-        "node 'conv' (Conv): 4 input channels and a weight of shape (4, 3, 1) do not make 1 group(s)"
+        "node 'conv' (Conv): 4 input channels and a weight of shape (4, 3, 1) "
+        "do not make 1 group(s)"
     )
 
 

@@ -72,7 +72,7 @@ def test_scatter_copies_and_writes() -> None:
 
 
 def test_dropout_in_training_works() -> None:
-    operands = [("x", X), ("ratio", np.array(0.5, np.float32)), ("train", np.array(True))]
+    operands = [("x", X), ("ratio", np.array(0.5, np.float32)), ("train", np.ones((), np.bool_))]
     model, _ = single("Dropout", operands, held=["ratio", "train"])
     (layer,) = vectors(lower(model).network)
     assert layer.alu_ops == 4 * SIZE

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from npubench.frontend import LoadedNetwork, load_network
-from npubench.ir import UnknownLayer
+from npubench.ir import Network, UnknownLayer
 
 # Counted at run time in onnxruntime from the shapes of every Conv, ConvTranspose, Gemm, MatMul and
 # LSTM, independently of this program (table of the model collection).
@@ -62,6 +62,8 @@ SKELETON_MACS = {
 # Published parameter counts, batch normalisation folded into its convolution where there is any.
 PARAMETERS = {
     "skeletons/alexnet.dynamo.inputs": 61_100_840,
+    # 3,504,872 less one of the two numbers of each of 17,056 normalised channels
+    "skeletons/mobilenet_v2.dynamo.inputs": 3_487_816,
     "skeletons/resnet18.dynamo.inputs": 11_684_712,
     "skeletons/resnet50.dynamo.inputs": 25_530_472,
     "skeletons/vgg16.dynamo.inputs": 138_357_544,
@@ -74,6 +76,17 @@ PARAMETERS = {
 }
 
 
+def check_sizes(network: Network) -> None:
+    """Every loop nest touches exactly the elements of its three tensors."""
+    for layer in network.mac_layers:
+        nest, (output,) = layer.nest, layer.outputs
+        sizes = [network.tensors[name].elements for name in (layer.data, layer.weight, output)]
+        found = [nest.input_elements, nest.weight_elements, nest.output_elements]
+        assert found == sizes, layer.name
+    batched = network.with_batch(3).verify()
+    assert batched.macs == 3 * network.macs
+
+
 def _load(shared: Path, folder: str, name: str) -> LoadedNetwork:
     return load_network(shared / folder / f"{name}.onnx")
 
@@ -84,12 +97,14 @@ def test_macs_of_models(shared: Path, name: str) -> None:
     assert network.macs == MACS[name]
     assert network.name == name
     assert not [layer for layer in network.layers if isinstance(layer, UnknownLayer)]
+    check_sizes(network)
 
 
 @pytest.mark.parametrize("name", SKELETON_MACS)
 def test_macs_of_skeletons(shared: Path, name: str) -> None:
     network = _load(shared, "skeletons", f"{name}.dynamo.inputs").network
     assert network.macs == SKELETON_MACS[name]
+    check_sizes(network)
     assert not [layer for layer in network.layers if isinstance(layer, UnknownLayer)]
 
 
@@ -99,9 +114,7 @@ def test_parameters(shared: Path, path: str) -> None:
     assert _load(shared, folder, name).network.parameters == PARAMETERS[path]
 
 
-@pytest.mark.parametrize(
-    ("name", "published"), [("bert_base", 108_891_648), ("gpt2", 124_439_808)]
-)
+@pytest.mark.parametrize(("name", "published"), [("bert_base", 108_891_648), ("gpt2", 124_439_808)])
 def test_parameters_of_language_models(shared: Path, name: str, published: int) -> None:
     """The whole position table counts although 128 rows are used, the tied head counts once.
 

@@ -209,7 +209,12 @@ def test_einsum_of_three_goes_from_left_to_right() -> None:
 
 @pytest.mark.parametrize(
     ("equation", "kind", "work"),
-    [("ij->ji", "move", 12), ("ij->i", "vector", 12), ("ij->", "vector", 12), ("ij->ij", "move", 0)],
+    [
+        ("ij->ji", "move", 12),
+        ("ij->i", "vector", 12),
+        ("ij->", "vector", 12),
+        ("ij->ij", "move", 0),
+    ],
 )
 def test_einsum_of_one(equation: str, kind: str, work: int) -> None:
     model, fed = single("Einsum", [("a", values(3, 4))], equation=equation)

@@ -91,6 +91,33 @@ def test_peepholes_clip_and_named_activations() -> None:
     assert (gates.alu_ops, gates.special_ops) == (hidden * (8 + 3 * 4 + 1 + 6 + 8), hidden)
 
 
+def test_lstm_on_dynamically_quantised_data() -> None:
+    """Weights are [directions, I, 4 H]; quantising costs 5 an input number, 3 a state number."""
+    operands = [
+        ("x", values(5, 2, 3)),
+        ("w", values(1, 3, 16, dtype=np.int8)),
+        ("r", values(1, 4, 16, dtype=np.int8)),
+        *([None] * 5),
+        ("ws", np.ones(1, np.float32)),
+        ("wz", np.zeros(1, np.int8)),
+        ("rs", np.ones(1, np.float32)),
+        ("rz", np.zeros(1, np.int8)),
+    ]
+    held = [o[0] for o in operands[1:] if o is not None]
+    model, fed = single(
+        "DynamicQuantizeLSTM", operands, held, domain="com.microsoft", hidden_size=4
+    )
+    loaded = lower(model)
+    network = loaded.network
+    assert network.tensors["y"].shape == run(model, fed)[0].shape
+    assert network.macs == 5 * 2 * 16 * (3 + 4)
+    quantise, gates = vector_layers(network)
+    assert quantise.alu_ops == 5 * 30
+    assert gates.alu_ops == (LSTM_WORK[0] + 3) * 8
+    assert loaded.plan is not None
+    assert loaded.plan.describe() == "2 x w8a8"
+
+
 def test_unknown_activation() -> None:
     model, _ = single(
         "RNN",

@@ -41,11 +41,18 @@ def test_no_line_is_wider_than_the_terminal(view: View, width: int) -> None:
     assert all(line == line.rstrip() for line in lines)
 
 
+@pytest.mark.parametrize("width", [1, 10, 20, 39, 57, 79])
+def test_a_small_terminal_gets_an_answer_too(width: int) -> None:
+    for view in views():
+        lines = to_terminal(view, Screen(width)).splitlines()
+        assert max(map(len, lines)) <= max(width, 20)
+
+
 def test_a_long_name_is_shortened_in_a_terminal_and_whole_elsewhere() -> None:
     view = views()[0]
     narrow = to_terminal(view, Screen(80))
     assert LONG not in narrow
-    assert "model/enc…" in narrow
+    assert " model/…someone_very_thorough  Conv " in narrow
     for text in (to_terminal(view, Screen()), to_csv(view.record)):
         assert LONG in text
     assert LONG.replace("_", r"\_") in to_markdown(view)

@@ -35,7 +35,7 @@ def test_shortened_text_fits_and_keeps_what_fits(text: str, width: int) -> None:
 
 
 def test_a_shortened_name_keeps_both_ends() -> None:
-    assert shorten_middle("encoder/layer.11/attention/query/MatMul", 21) == "encoder…/query/MatMul"
+    assert shorten_middle("encoder/layer.11/attention/query/MatMul", 21) == "enco…ion/query/MatMul"
     assert shorten_end("ResNet-50 of the paper", 10) == "ResNet-50…"
 
 

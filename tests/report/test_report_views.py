@@ -78,7 +78,7 @@ def test_the_ledger_appears_when_something_is_not_modelled(run: RunResult) -> No
         "                                      MACs  Bytes  Time\n"
         " Operator      Status        Layers    [%]    [%]   [%]  How\n"
     ) in text
-    assert " com.acme.Foo  unknown            1    0.0    0.0   0.0  no such operator\n" in text
+    assert " com.acme.Foo  unknown            1      -    0.0   0.0  no such operator\n" in text
     assert " Erf           approximated       1    0.0   10.0  10.0  as one special op\n" in text
 
 

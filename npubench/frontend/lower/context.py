@@ -136,6 +136,17 @@ class Scope:
         """Tensors of every operand that is present."""
         return tuple(self.read(name) for name in names if name)
 
+    def read_data(self, node: Node, *positions: int) -> tuple[str, ...]:
+        """Tensors of the data operands, and of steering operands that are computed at run time.
+
+        Held steering operands (axes, sizes, limits) are part of the program, not of its data.
+        """
+        return self.reads(
+            name
+            for index, name in enumerate(node.inputs)
+            if name and (index in positions or not self.is_weight(name))
+        )
+
     def feed(self, name: str, role: Role) -> str:
         """Register an input of the model."""
         return self._register(name, self.value(name), role)

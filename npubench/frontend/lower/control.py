@@ -111,7 +111,8 @@ def _loop(scope: Scope, node: Node) -> None:
         scope.temporary(node, label, value.shape, value.dtype)
         for label, value in (("trip", counter), ("condition", condition))
     ]
-    scope.move(node, scope.reads(node.inputs[:2]), tuple(made), 0, suffix="counter")
+    computed = [name for name in node.inputs[:2] if name and not scope.is_weight(name)]
+    scope.move(node, scope.reads(computed), tuple(made), 0, suffix="counter")
     aliases = dict(zip(graph.inputs, (*made, *carried), strict=True))
     body = scope.body(node, graph, aliases, trips, _counted(trips))
     scope.lower_nodes(body)

@@ -170,12 +170,23 @@ def _qlinear_conv(scope: Scope, node: Node) -> None:
 
 
 def _fused_conv(scope: Scope, node: Node) -> None:
-    """A convolution, an optional sum with a fourth operand, and an activation."""
+    """A convolution, an optional sum with a fourth operand, and an activation.
+
+    The channels-last form keeps its weight channels first, unlike NhwcConv.
+    """
     if _unsupported(scope, node, node.input(0)):
         return
     result = scope.value(node.outputs[0])
     sums = scope.temporary(node, "sums", result.shape, result.dtype)
-    _convolve(scope, node, node.input(0), node.input(1), node.input(2), (sums,))
+    _convolve(
+        scope,
+        node,
+        node.input(0),
+        node.input(1),
+        node.input(2),
+        (sums,),
+        channels_last=node.op == "NhwcFusedConv",
+    )
     alu, special = activation_work(node.attribute("activation", "Relu"))
     added = node.input(3)
     elements = prod(result.shape)
@@ -244,5 +255,6 @@ LOWERINGS: Mapping[tuple[str, str], Lowering] = {
     ("", "QLinearConv"): _qlinear_conv,
     (MICROSOFT, "QLinearConv"): _qlinear_conv,
     (MICROSOFT, "FusedConv"): _fused_conv,
+    (MICROSOFT, "NhwcFusedConv"): _fused_conv,
     (MICROSOFT, "NhwcConv"): _nhwc_conv,
 }

@@ -16,6 +16,7 @@ from npubench.errors import ModelError, Problem, did_you_mean
 __all__ = [
     "ACTIVATIONS",
     "BINARY",
+    "DYNAMIC_QUANTISE",
     "MICROSOFT",
     "NORMALIZATIONS",
     "QONNX",
@@ -38,6 +39,8 @@ Work = tuple[int, int]
 
 # Scale, round with the zero point added, clip to the range.
 REQUANTISE = 3
+# Minimum and maximum of the tensor, then the quantisation itself.
+DYNAMIC_QUANTISE = 2 + REQUANTISE
 
 ACTIVATIONS: Mapping[str, Work] = {
     "Relu": (1, 0),  # max(x, 0)
@@ -103,6 +106,7 @@ BINARY: Mapping[str, Work] = {
     **dict.fromkeys(("And", "Or", "Xor"), (1, 0)),
     **dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift"), (1, 0)),
     "Where": (1, 0),
+    "BiasAdd": (2, 0),  # data, bias and a residual
     "SwiGLU": (4, 1),  # Swish of one operand, times the other
 }
 
@@ -138,6 +142,8 @@ ROTATE: Work = (3, 0)
 NORMALIZATIONS: Mapping[str, tuple[Work, Work]] = {
     # Statistics are constants: one multiplication and one addition.
     "BatchNormalization": ((2, 0), (0, 0)),
+    # Sum of three embeddings, then a layer normalisation.
+    "EmbedLayerNormalization": ((9, 0), (3, 1)),
     # Sum; difference, square, sum; multiply by 1/deviation; scale, bias. Per group: mean,
     # variance, epsilon, inverse root.
     "LayerNormalization": ((7, 0), (3, 1)),
@@ -155,6 +161,7 @@ NORMALIZATIONS: Mapping[str, tuple[Work, Work]] = {
     "LpNormalization": ((3, 0), (0, 2)),
     "Normalizer": ((3, 0), (0, 2)),
     "Softmax": (SOFTMAX_ELEMENT, SOFTMAX_ROW),
+    "BiasSoftmax": ((5, 1), SOFTMAX_ROW),
     # Compare, subtract, exponential, add, subtract; logarithm per row.
     "LogSoftmax": ((4, 1), (0, 1)),
     # Compare for the maximum, compare with it.

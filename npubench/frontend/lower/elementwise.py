@@ -28,13 +28,14 @@ def _per_element(
     work: Work,
     kind: VectorKind = VectorKind.ELEMENTWISE,
     approximation: str = "",
+    data: tuple[int, ...] | None = None,
 ) -> None:
-    """Add work for every element of the first result."""
+    """Add work for every element of the first result; ``data`` gives the operands that are data."""
     elements = scope.size(next(name for name in node.outputs if name))
     scope.vector(
         node,
         kind,
-        inputs=scope.reads(node.inputs),
+        inputs=scope.reads(node.inputs) if data is None else scope.read_data(node, *data),
         outputs=scope.writes(node.outputs),
         alu=work[0] * elements,
         special=work[1] * elements,
@@ -58,7 +59,7 @@ def _clip(scope: Scope, node: Node) -> None:
         bool(node.input(index)) or name in node.attributes
         for index, name in ((1, "min"), (2, "max"))
     )
-    _per_element(scope, node, (limits, 0), VectorKind.ACTIVATION)
+    _per_element(scope, node, (limits, 0), VectorKind.ACTIVATION, data=(0,))
 
 
 def _unary(scope: Scope, node: Node) -> None:
@@ -120,7 +121,7 @@ def _random(scope: Scope, node: Node) -> None:
 
 def _one_per_element(scope: Scope, node: Node) -> None:
     """Range, OneHot, Trilu and the like: one comparison or addition per element written."""
-    _per_element(scope, node, (1, 0))
+    _per_element(scope, node, (1, 0), data=(0,))
 
 
 def _window_function(scope: Scope, node: Node) -> None:
@@ -166,19 +167,22 @@ _RANDOM = (
     "RandomUniformLike",
 )
 
+_CLASSIC = ("Binarizer", "Scaler", "Imputer")  # of ONNX's domain for classic machine learning
+
 LOWERINGS: Mapping[tuple[str, str], Lowering] = {
-    **{("", op): _unary for op in UNARY if op not in _RANDOM},
+    **{("", op): _unary for op in UNARY if op not in (*_RANDOM, *_CLASSIC)},
     **{("", op): _binary for op in BINARY},
     **{("", op): _variadic for op in VARIADIC},
     **{("", op): _activation for op in ACTIVATIONS},
     **{("", op): _random for op in _RANDOM},
-    **{("ai.onnx.ml", op): _unary for op in ("Binarizer", "Scaler", "Imputer")},
+    **{("ai.onnx.ml", op): _unary for op in _CLASSIC},
     **{("", op): _one_per_element for op in ("Range", "OneHot", "Trilu", "EyeLike")},
     **{("", op): _window_function for op in ("BlackmanWindow", "HannWindow", "HammingWindow")},
     **{
         (MICROSOFT, f"QLinear{op}"): _qlinear
         for op in ("Add", "Mul", "Sigmoid", "LeakyRelu", "Where")
     },
+    (MICROSOFT, "BiasAdd"): _binary,
     **{(MICROSOFT, op): _bias_activation for op in ("BiasGelu", "QuickGelu")},
     ("", "Gelu"): _gelu,
     (MICROSOFT, "Gelu"): _gelu,

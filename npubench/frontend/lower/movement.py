@@ -11,9 +11,10 @@ from math import prod
 
 from npubench.frontend.graph import Node
 from npubench.frontend.lower.context import Lowering, Scope, ints, number
+from npubench.frontend.lower.costs import QONNX
 from npubench.ir import VectorKind
 
-__all__ = ["LOWERINGS", "data_operands"]
+__all__ = ["LOWERINGS"]
 
 _VIEWS = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "OptionalGetElement")
 
@@ -34,23 +35,15 @@ _MOVES: Mapping[str, tuple[int, ...]] = {
     "ReverseSequence": (0, 1),
     "Shape": (0,),
     "Size": (0,),
+    "Im2Col": (0,),
     "ConstantOfShape": (0,),
     "ArrayFeatureExtractor": (0, 1),
 }
 _SCATTERS = ("Scatter", "ScatterElements", "ScatterND", "TensorScatter")
 
 
-def data_operands(scope: Scope, node: Node, positions: tuple[int, ...]) -> tuple[str, ...]:
-    """Tensors of the data operands, and of steering operands that are computed at run time."""
-    return scope.reads(
-        name
-        for index, name in enumerate(node.inputs)
-        if name and (index in positions or not scope.is_weight(name))
-    )
-
-
 def _view(scope: Scope, node: Node) -> None:
-    scope.move(node, data_operands(scope, node, (0,)), scope.writes(node.outputs), 0)
+    scope.move(node, scope.read_data(node, 0), scope.writes(node.outputs), 0)
 
 
 def _move(scope: Scope, node: Node) -> None:
@@ -62,7 +55,7 @@ def _move(scope: Scope, node: Node) -> None:
         and all(step > 0 for step in _steps(scope, node))
     )
     elements = 0 if keeps else sum(scope.size(name) for name in outputs)
-    inputs = data_operands(scope, node, _MOVES[node.op])
+    inputs = scope.read_data(node, *_MOVES[node.op])
     scope.move(node, inputs, scope.writes(node.outputs), elements)
 
 
@@ -137,11 +130,12 @@ def _col2im(scope: Scope, node: Node) -> None:
 
 LOWERINGS: Mapping[tuple[str, str], Lowering] = {
     **{("", op): _view for op in _VIEWS},
-    **{("", op): _move for op in _MOVES if op != "ArrayFeatureExtractor"},
+    **{("", op): _move for op in _MOVES if op not in ("ArrayFeatureExtractor", "Im2Col")},
     **{("", op): _scatter for op in _SCATTERS},
     ("ai.onnx.ml", "ArrayFeatureExtractor"): _move,
     ("", "Concat"): _concat,
     ("", "Transpose"): _transpose,
     ("", "Dropout"): _dropout,
     ("", "Col2Im"): _col2im,
+    **{(domain, "Im2Col"): _move for domain in QONNX},
 }

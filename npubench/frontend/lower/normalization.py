@@ -23,9 +23,9 @@ def _normalise(
     extra: Work = (0, 0),
     kind: VectorKind = VectorKind.NORMALIZATION,
 ) -> None:
-    """Add a normalisation over groups of ``extent`` elements of the first operand."""
+    """Add a normalisation over groups of ``extent`` elements of the first result."""
     element, group = NORMALIZATIONS[node.op.removeprefix("QLinear")]
-    elements = scope.size(node.input(0))
+    elements = scope.size(node.outputs[0])
     groups = elements // extent if extent else 0
     scope.vector(
         node,
@@ -52,6 +52,11 @@ def _skip_layer(scope: Scope, node: Node) -> None:
     """input, skip, gamma, beta, bias; the simplified form has no beta."""
     bias = node.input(3 if "Simplified" in node.op else 4)
     _normalise(scope, node, scope.shape(node.input(0))[-1], extra=(int(bool(bias)), 0))
+
+
+def _embed_layer(scope: Scope, node: Node) -> None:
+    """Rows of three tables summed and normalised; a mask may be a second result."""
+    _normalise(scope, node, scope.shape(node.outputs[0])[-1])
 
 
 def _instance(scope: Scope, node: Node) -> None:
@@ -81,6 +86,8 @@ def _softmax(scope: Scope, node: Node) -> None:
     by_axis = node.version >= _SOFTMAX_ONE_AXIS or node.domain == MICROSOFT
     axis = normal_axis(node, node.attribute("axis", -1 if by_axis else 1), len(x))
     extent = (x[axis] if x else 1) if by_axis else prod(x[axis:])
+    if node.op == "BiasSoftmax":
+        extent = prod(x[axis:])
     quantised = (REQUANTISE, 0) if node.op.startswith("QLinear") else (0, 0)
     _normalise(scope, node, extent, extra=quantised, kind=VectorKind.SOFTMAX)
 
@@ -112,6 +119,7 @@ LOWERINGS: Mapping[tuple[str, str], Lowering] = {
     (MICROSOFT, "LayerNormalization"): _layer,
     (MICROSOFT, "SkipLayerNormalization"): _skip_layer,
     (MICROSOFT, "SkipSimplifiedLayerNormalization"): _skip_layer,
+    (MICROSOFT, "EmbedLayerNormalization"): _embed_layer,
     ("", "InstanceNormalization"): _instance,
     ("", "GroupNormalization"): _group,
     (MICROSOFT, "GroupNorm"): _group,
@@ -122,5 +130,6 @@ LOWERINGS: Mapping[tuple[str, str], Lowering] = {
     ("", "Softmax"): _softmax,
     ("", "LogSoftmax"): _softmax,
     ("", "Hardmax"): _softmax,
+    (MICROSOFT, "BiasSoftmax"): _softmax,
     (MICROSOFT, "QLinearSoftmax"): _softmax,
 }

@@ -7,18 +7,16 @@ that is how a layer's activation format is found.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from npubench.frontend.graph import Node
 from npubench.frontend.lower.context import Lowering, Scope, fail, number
-from npubench.frontend.lower.costs import MICROSOFT, QONNX, REQUANTISE
+from npubench.frontend.lower.costs import DYNAMIC_QUANTISE, MICROSOFT, QONNX, REQUANTISE
 from npubench.frontend.lower.matmul import finish, gemm, is_row_bias, matmul
 from npubench.ir import FORMATS, Format, VectorKind, integer
 
 __all__ = ["LOWERINGS"]
-
-# Minimum and maximum of the tensor, then the quantisation itself.
-_DYNAMIC = 2 + REQUANTISE
 
 
 def _quantise_work(scope: Scope, node: Node, per_element: int) -> tuple[str, ...]:
@@ -38,7 +36,7 @@ def _quantise(scope: Scope, node: Node) -> None:
 
 
 def _dynamic_quantise(scope: Scope, node: Node) -> None:
-    _quantise_work(scope, node, _DYNAMIC)
+    _quantise_work(scope, node, DYNAMIC_QUANTISE)
 
 
 def _dequantise(scope: Scope, node: Node) -> None:
@@ -66,6 +64,21 @@ def _stated_width(scope: Scope, node: Node) -> Format | None:
     if bits is None or bits != int(bits) or not 1 <= bits <= 64:
         return None
     return integer(int(bits), signed=bool(node.attribute("signed", 1)))
+
+
+# Result types as FINN writes them: UINT2, INT4, BIPOLAR.
+_FINN_TYPE = re.compile(r"(?P<kind>U?INT)(?P<bits>[0-9]{1,2})")
+
+
+def _multi_threshold(scope: Scope, node: Node) -> None:
+    """FINN's activation: how many of a channel's thresholds (x, thresholds [C, T]) are passed."""
+    name = node.attribute("out_dtype", "")
+    match = _FINN_TYPE.fullmatch(name)
+    outputs = _quantise_work(scope, node, scope.shape(node.input(1))[-1])
+    if match and 1 <= int(match["bits"]) <= 64:
+        scope.annotate(outputs[0], integer(int(match["bits"]), signed=match["kind"] == "INT"))
+    elif name == "BIPOLAR":
+        scope.annotate(outputs[0], integer(1))
 
 
 def _matmul_integer(scope: Scope, node: Node) -> None:
@@ -135,7 +148,7 @@ def _dynamic_matmul(scope: Scope, node: Node) -> None:
         VectorKind.QUANTIZE,
         inputs=(scope.read(a),),
         outputs=(quantised,),
-        alu=_DYNAMIC * scope.size(a),
+        alu=DYNAMIC_QUANTISE * scope.size(a),
         suffix="quantise",
     )
     right = (scope.read(b), scope.shape(b))
@@ -192,7 +205,9 @@ LOWERINGS: Mapping[tuple[str, str], Lowering] = {
         for domain in QONNX
         for op in ("Quant", "IntQuant", "BipolarQuant", "Trunc")
     },
+    **{(domain, "MultiThreshold"): _multi_threshold for domain in QONNX},
     ("", "MatMulInteger"): _matmul_integer,
+    (MICROSOFT, "MatMulInteger16"): _matmul_integer,
     ("", "QLinearMatMul"): _qlinear_matmul,
     (MICROSOFT, "QLinearMatMul"): _qlinear_matmul,
     (MICROSOFT, "QGemm"): _qgemm,

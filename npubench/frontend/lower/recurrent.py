@@ -22,8 +22,13 @@ from dataclasses import dataclass
 
 from npubench.frontend.graph import Node
 from npubench.frontend.lower.context import Lowering, Scope, fail
-from npubench.frontend.lower.costs import activation_work
-from npubench.ir import LoopNest, VectorKind
+from npubench.frontend.lower.costs import (
+    DYNAMIC_QUANTISE,
+    MICROSOFT,
+    REQUANTISE,
+    activation_work,
+)
+from npubench.ir import FORMATS, LoopNest, VectorKind
 
 __all__ = ["LOWERINGS"]
 
@@ -41,8 +46,12 @@ class _Cell:
     evaluations: tuple[int, ...]
 
 
+_LSTM = _Cell(4, 8, ("Sigmoid", "Tanh", "Tanh"), (3, 1, 1))
+# onnxruntime's LSTM on int8 weights: its input and its state are quantised as they come.
+_QUANTISED = "DynamicQuantizeLSTM"
 _CELLS = {
-    "LSTM": _Cell(4, 8, ("Sigmoid", "Tanh", "Tanh"), (3, 1, 1)),
+    "LSTM": _LSTM,
+    _QUANTISED: _LSTM,
     "GRU": _Cell(3, 8, ("Sigmoid", "Tanh"), (2, 1)),
     "RNN": _Cell(1, 1, ("Tanh",), (1,)),
 }
@@ -65,8 +74,10 @@ def _gate_work(node: Node, cell: _Cell, directions: int) -> tuple[int, int]:
         work = activation_work(str(name))
         alu += times * work[0]
         special += times * work[1]
-    if node.op == "LSTM" and node.input(7):
+    if cell is _LSTM and node.input(7):
         alu += _PEEPHOLE_WORK * directions
+    if node.op == _QUANTISED:
+        alu += REQUANTISE * directions
     if node.attribute("clip", 0.0):
         alu += _CLIP_WORK * cell.gates * directions
     return alu, special
@@ -78,6 +89,8 @@ def _recurrent(scope: Scope, node: Node) -> None:
     x, w, r = scope.shape(data), scope.shape(weight), scope.shape(recurrence)
     if len(x) != 3 or len(w) != 3 or len(r) != 3:
         raise fail(node, f"X {x}, W {w} and R {r} should have three axes each")
+    if node.op == _QUANTISED:  # its weights are stored transposed
+        w, r = (w[0], w[2], w[1]), (r[0], r[2], r[1])
     steps, batch = (x[1], x[0]) if node.attribute("layout", 0) else (x[0], x[1])
     directions, rows, hidden = r
     if rows != cell.gates * hidden or w != (directions, rows, x[2]):
@@ -88,9 +101,12 @@ def _recurrent(scope: Scope, node: Node) -> None:
         ("forward", "reverse") if directions == 2 else (node.attribute("direction", "forward"),)
     )
     dtype = scope.value(data).dtype
+    state_type = FORMATS["uint8"] if node.op == _QUANTISED else dtype
     streamed = scope.read(data)
     if node.attribute("layout", 0):
         scope.name_axes(streamed, ("B", "T", "C"))
+    if node.op == _QUANTISED:
+        streamed = _quantise(scope, node, streamed)
     given = scope.reads(name for name in (node.input(5), node.input(6)) if name)
     partial: list[str] = []
     for label in labels:
@@ -105,7 +121,7 @@ def _recurrent(scope: Scope, node: Node) -> None:
             suffix=f"{label}.input",
         )
         # The state before the first step: given, or set to zero. Later steps read it in place.
-        state = scope.temporary(node, f"{label}.state", (batch, hidden), dtype)
+        state = scope.temporary(node, f"{label}.state", (batch, hidden), state_type)
         scope.move(node, given[:1], (state,), batch * hidden, suffix=f"{label}.start")
         recurred = scope.temporary(node, f"{label}.recurred", (batch, rows), dtype)
         scope.mac(
@@ -122,7 +138,7 @@ def _recurrent(scope: Scope, node: Node) -> None:
     scope.vector(
         node,
         VectorKind.RECURRENT,
-        inputs=(*partial, *given, *scope.reads((node.input(7),))),
+        inputs=(*partial, *given, *scope.reads(node.inputs[7:])),
         outputs=scope.writes(node.outputs),
         alu=alu * batch * hidden,
         special=special * batch * hidden,
@@ -131,4 +147,21 @@ def _recurrent(scope: Scope, node: Node) -> None:
     )
 
 
-LOWERINGS: Mapping[tuple[str, str], Lowering] = {("", op): _recurrent for op in _CELLS}
+def _quantise(scope: Scope, node: Node, data: str) -> str:
+    record = scope.tensor(data)
+    quantised = scope.temporary(node, "quantised", record.shape, FORMATS["uint8"])
+    scope.vector(
+        node,
+        VectorKind.QUANTIZE,
+        inputs=(data,),
+        outputs=(quantised,),
+        alu=DYNAMIC_QUANTISE * record.elements,
+        suffix="quantise",
+    )
+    return quantised
+
+
+LOWERINGS: Mapping[tuple[str, str], Lowering] = {
+    **{("", op): _recurrent for op in ("LSTM", "GRU", "RNN")},
+    (MICROSOFT, _QUANTISED): _recurrent,
+}

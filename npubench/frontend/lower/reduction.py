@@ -56,14 +56,14 @@ def _levels(extent: int) -> int:
     return max((extent - 1).bit_length(), 1)
 
 
-def _search(scope: Scope, node: Node, comparisons: int, note: str = _UPPER_BOUND) -> None:
+def _search(scope: Scope, node: Node, comparisons: int, data: tuple[int, ...] = (0,)) -> None:
     scope.vector(
         node,
         VectorKind.SEARCH,
-        inputs=scope.reads(node.inputs),
+        inputs=scope.read_data(node, *data),
         outputs=scope.writes(node.outputs),
         alu=comparisons,
-        approximation=note,
+        approximation=_UPPER_BOUND,
     )
 
 
@@ -87,7 +87,7 @@ def _non_max_suppression(scope: Scope, node: Node) -> None:
     batch, classes, boxes = scores
     limit = number(scope, node.input(2))
     kept = min(boxes, int(limit)) if limit else boxes
-    _search(scope, node, batch * classes * boxes * (_levels(boxes) + _BOX_OVERLAP * kept))
+    _search(scope, node, batch * classes * boxes * (_levels(boxes) + _BOX_OVERLAP * kept), (0, 1))
 
 
 def _unique(scope: Scope, node: Node) -> None:
@@ -130,7 +130,7 @@ def _dft(scope: Scope, node: Node) -> None:
     scope.vector(
         node,
         VectorKind.REDUCE,
-        inputs=scope.reads(node.inputs),
+        inputs=scope.read_data(node, *((0, 2) if node.op == "STFT" else (0,))),
         outputs=scope.writes(node.outputs),
         alu=work,
         window=max(points, 1),
