@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -75,10 +75,21 @@ class Reporter:
             # No locals: they may hold a whole network, or what the user would not publish.
             say("".join(traceback.format_exception(cause)))
         for problem in error.problems:
-            say(problem.render())
+            say(_on_own_lines(problem).render())
         if self.as_json:
             sys.stdout.write(json.dumps(_document(error), indent=2, ensure_ascii=False) + "\n")
         return error.exit_code
+
+
+def _on_own_lines(problem: Problem) -> Problem:
+    """The problem with line breaks escaped: a name from a file must not fake a line of ours.
+
+    Typer's help, where no command is given, is the one message of several lines.
+    """
+    if problem.message.startswith("Usage: "):
+        return problem
+    hint = None if problem.hint is None else clean(problem.hint)
+    return replace(problem, message=clean(problem.message), hint=hint)
 
 
 def _document(error: NpubenchError) -> dict[str, object]:

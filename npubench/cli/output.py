@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from npubench.cli.failure import GATE, INTERRUPTED, OK, USER, Reporter, discard_stdout, say
 from npubench.errors import InputError, OptionError, Problem
+from npubench.report.text import clean
 
 if TYPE_CHECKING:
     from npubench.report.render import Screen
@@ -134,10 +135,10 @@ def deliver(answer: Answer) -> int:
     # Gates and warnings must reach the user even when the reader of stdout has gone.
     if not answer.output.quiet:
         for warning in answer.warnings:
-            say(f"warning: {warning}")
+            say(clean(f"warning: {warning}"))
     _print(text)
     for failure in answer.failures:
-        say(f"gate failed: {failure}")
+        say(clean(f"gate failed: {failure}"))
     if answer.interrupted:
         say(f"interrupted: {answer.interrupted}")
     try:

@@ -47,8 +47,11 @@ _RANDOM = frozenset(
         "RandomUniformLike",
     }
 )
-# Their results may be far larger than their operands, or need a library for images.
-_NOT_EVALUATED = frozenset({"ImageDecoder"})
+# Slow on constants, in need of a library for images, or of weights, whose values nobody needs.
+_NOT_EVALUATED = frozenset(
+    {"DequantizeLinear", "ImageDecoder", "NonMaxSuppression", "QuantizeLinear"}
+)
+_EVALUATED_ELEMENTS = 4_096
 # A float result of at most this many elements may become a size, a bound or a step.
 _FEW = 64
 
@@ -335,6 +338,7 @@ def _values(
     if (
         values is None
         and node.op_type not in _NOT_EVALUATED
+        and sum(fact.elements for fact in facts) <= _EVALUATED_ELEMENTS
         and all(
             not is_float or size is None or size <= _FEW
             for is_float, size in zip(kinds, sizes, strict=True)

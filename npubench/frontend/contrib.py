@@ -16,7 +16,7 @@ from onnx import NodeProto, TensorProto
 
 from npubench.frontend.infer import Inferred
 from npubench.frontend.proto import Fact
-from npubench.frontend.rules import Call, Rule, Shape, same
+from npubench.frontend.rules import Call, Rule, Shape, apply_rule, same
 
 __all__ = ["QUANT_DOMAINS", "infer_contributed", "is_contributed"]
 
@@ -45,7 +45,7 @@ def infer_contributed(
     Raises:
         ModelError: the operands do not fit together.
     """
-    return _RULES[node.op_type](Call(node, inputs, attributes, opset))
+    return apply_rule(_RULES[node.op_type], Call(node, inputs, attributes, opset))
 
 
 def _broadcast(call: Call, *shapes: Shape) -> Shape:
@@ -105,14 +105,22 @@ def _packed_matmul(call: Call) -> list[Inferred | None]:
     return [(call.elem(0), (*a[:-1], call.integer("N")))]
 
 
+def _gemm_shape(call: Call, weight: int) -> Shape:
+    return _matmul(
+        call,
+        call.shape(0, 2),
+        call.shape(weight, 2),
+        trans_a=bool(call.integer("transA", 0)),
+        trans_b=bool(call.integer("transB", 0)),
+    )
+
+
 def _gemm(call: Call) -> list[Inferred | None]:
-    return [(call.elem(0), call.standard("Gemm", call.inputs[:2]))]
+    return [(call.elem(0), _gemm_shape(call, 1))]
 
 
 def _q_gemm(call: Call) -> list[Inferred | None]:
-    shape = call.standard("Gemm", [_as_float(call.fact(0)), _as_float(call.fact(3))])
-    elem = call.elem(8) if call.has(8) else TensorProto.FLOAT
-    return [(elem, shape)]
+    return [(call.elem(8) if call.has(8) else TensorProto.FLOAT, _gemm_shape(call, 3))]
 
 
 def _as_float(fact: Fact) -> Fact:
@@ -309,17 +317,6 @@ def _dynamic_lstm(call: Call) -> list[Inferred | None]:
     return [(elem, (length, *state)), (elem, state), (elem, state)]
 
 
-def _q_reduce_mean(call: Call) -> list[Inferred | None]:
-    axes = cast(Shape, call.attributes.get("axes", tuple(range(len(call.shape(0))))))
-    shape = list(call.shape(0))
-    for axis in axes:
-        shape[axis] = 1
-    if call.integer("keepdims", 1):
-        return [(call.elem(0), tuple(shape))]
-    drop = {axis % len(shape) for axis in axes}
-    return [(call.elem(0), tuple(e for i, e in enumerate(shape) if i not in drop))]
-
-
 def _im2col(call: Call) -> list[Inferred | None]:
     """QONNX Im2Col on [N, H, W, C]: [N, out rows, out columns, kernel x C]."""
     batch, height, width, channels = call.shape(0, 4)
@@ -402,7 +399,6 @@ _RULES: dict[str, Rule] = {
     "QLinearAdd": _q_binary,
     "QLinearMul": _q_binary,
     "QLinearConcat": _q_concat,
-    "QLinearReduceMean": _q_reduce_mean,
     # QONNX and FINN
     **dict.fromkeys(
         ("Quant", "IntQuant", "FloatQuant", "BipolarQuant", "Trunc", "MultiThreshold"), same

@@ -89,6 +89,7 @@ def infer_standard(
         ValueError,
         IndexError,
         OverflowError,
+        MemoryError,
     ) as error:
         raise mistake(node, inputs, _reason(error)) from error
     results: list[Inferred | None] = []

@@ -11,7 +11,7 @@ from npubench.errors import ModelError
 from npubench.frontend.infer import Inferred, find_schema, infer_standard, mistake
 from npubench.frontend.proto import Fact
 
-__all__ = ["Call", "Rule", "Shape", "same"]
+__all__ = ["Call", "Rule", "Shape", "apply_rule", "same"]
 
 Shape = tuple[int, ...]
 
@@ -88,6 +88,21 @@ class Call:
 
 
 Rule = Callable[[Call], list[Inferred | None]]
+
+
+def apply_rule(rule: Rule, call: Call) -> list[Inferred | None]:
+    """What the rule says.
+
+    A rule takes axes and sizes as the operator defines them; where an operand does not have them
+    or an attribute divides by zero, the operands do not fit.
+
+    Raises:
+        ModelError: the operands do not fit together.
+    """
+    try:
+        return rule(call)
+    except (IndexError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+        raise call.wrong("an axis, size or attribute is not as the operator has it") from error
 
 
 def same(call: Call) -> list[Inferred | None]:

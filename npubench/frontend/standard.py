@@ -12,7 +12,7 @@ from onnx import NodeProto, TensorProto
 from npubench.frontend.fold import Array
 from npubench.frontend.infer import Inferred
 from npubench.frontend.proto import Fact, shape_text
-from npubench.frontend.rules import Call, Rule, Shape, same
+from npubench.frontend.rules import Call, Rule, Shape, apply_rule, same
 
 __all__ = ["infer_instead", "infer_silent"]
 
@@ -22,7 +22,7 @@ def infer_instead(
 ) -> list[Inferred | None] | None:
     """Types of the results of an operator that onnx would get wrong, None for all others."""
     rule = _INSTEAD.get(node.op_type)
-    return None if rule is None else rule(Call(node, inputs, attributes, opset))
+    return None if rule is None else apply_rule(rule, Call(node, inputs, attributes, opset))
 
 
 def infer_silent(
@@ -43,9 +43,9 @@ def infer_silent(
     """
     call = Call(node, inputs, attributes, opset)
     if node.op_type == "NonMaxSuppression":
-        return _most_boxes(call, assume)
+        return apply_rule(lambda c: _most_boxes(c, assume), call)
     rule = _SILENT.get(node.op_type)
-    return None if rule is None else rule(call)
+    return None if rule is None else apply_rule(rule, call)
 
 
 def _number(call: Call, index: int) -> Array | None:
@@ -64,6 +64,29 @@ def _range(call: Call) -> list[Inferred | None]:
     if not math.isfinite(count):
         raise call.wrong("its step or a bound is not a number that counts")
     return [(call.elem(0), (max(math.ceil(count), 0),))]
+
+
+def _split(call: Call) -> list[Inferred | None]:
+    """Parts as stated, or equal ones with the last one smaller; onnx aborts on a wrong count."""
+    shape = call.shape(0)
+    axis = call.integer("axis", 0)
+    if not -len(shape) <= axis < len(shape):
+        raise call.wrong(f"there is no axis {axis}")
+    axis %= len(shape)
+    count = len(call.node.output)
+    stated = call.fact(1).data if call.has(1) else call.attributes.get("split")
+    if call.has(1) and stated is None:
+        return [(call.elem(0), None)] * count
+    if stated is None:
+        if call.integer("num_outputs", count) != count:
+            raise call.wrong(f"it has {count} results and another number of parts")
+        part = -(-shape[axis] // count)
+        sizes = [min(part, max(shape[axis] - i * part, 0)) for i in range(count)]
+    else:
+        sizes = [int(size) for size in np.ravel(cast(Array, stated))]
+    if len(sizes) != count or sum(sizes) != shape[axis]:
+        raise call.wrong(f"{count} parts of {sizes} do not make up an axis of {shape[axis]}")
+    return [(call.elem(0), (*shape[:axis], size, *shape[axis + 1 :])) for size in sizes]
 
 
 def _stft(call: Call) -> list[Inferred | None]:
@@ -90,10 +113,7 @@ def _compress(call: Call) -> list[Inferred | None]:
     shape = call.shape(0)
     if "axis" not in call.attributes:
         return [(call.elem(0), (kept,))]
-    axis = call.integer("axis")
-    if not -len(shape) <= axis < len(shape):
-        raise call.wrong(f"there is no axis {axis}")
-    axis %= len(shape)
+    axis = call.integer("axis") % len(shape)  # onnx has checked its range
     return [(call.elem(0), (*shape[:axis], kept, *shape[axis + 1 :]))]
 
 
@@ -103,11 +123,11 @@ def _max_unpool(call: Call) -> list[Inferred | None]:
     return [(call.elem(0), shape)]
 
 
-def _most_boxes(call: Call, assume: Callable[[str], None]) -> list[Inferred | None] | None:
+def _most_boxes(call: Call, assume: Callable[[str], None]) -> list[Inferred | None]:
     """Rows of (batch, class, box): how many is data; the cost is bounded by the limit."""
     limit = _number(call, 2) if call.has(2) else None
     if limit is None:
-        return None
+        return [(TensorProto.INT64, None)]
     batches, classes, boxes = call.shape(1, 3)
     kept: Shape = (batches * classes * min(max(int(cast(int, limit)), 0), boxes), 3)
     name = call.node.output[0]
@@ -115,7 +135,7 @@ def _most_boxes(call: Call, assume: Callable[[str], None]) -> list[Inferred | No
     return [(TensorProto.INT64, kept)]
 
 
-_INSTEAD: dict[str, Rule] = {"Range": _range, "STFT": _stft}
+_INSTEAD: dict[str, Rule] = {"Range": _range, "STFT": _stft, "Split": _split}
 _SILENT: dict[str, Rule] = {
     "Compress": _compress,
     "GroupNormalization": same,

@@ -69,6 +69,13 @@ def unresolved(
                 hint="export the model with fixed shapes, or cut it before this node",
             )
         )
+    if domain == "com.microsoft.nchwc":
+        return ModelError(
+            Problem(
+                f"{label}: the model was optimised by onnxruntime for the memory layout of one CPU",
+                hint="give the model before optimisation, or save it at ORT_ENABLE_EXTENDED",
+            )
+        )
     version = scope.opsets.get(domain)
     latest = find_schema(node.op_type, defs.onnx_opset_version(), domain)
     if latest is not None and version is not None and not domain:

@@ -12,7 +12,7 @@ from npubench.ir.layer import (
     VectorLayer,
 )
 from npubench.ir.network import Edge, Network, PeakMemory
-from npubench.ir.precision import LayerPrecision, PrecisionPlan, parse_precision
+from npubench.ir.precision import LayerPrecision, PrecisionPlan, Scheme, parse_precision
 from npubench.ir.tensor import Role, Tensor
 from npubench.ir.text import format_network, parse_network
 
@@ -30,6 +30,7 @@ __all__ = [
     "PeakMemory",
     "PrecisionPlan",
     "Role",
+    "Scheme",
     "Tensor",
     "UnknownLayer",
     "VectorKind",

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from npubench.errors import OptionError
 from npubench.ir.formats import FORMATS, Format, integer, parse_format
 
-__all__ = ["LayerPrecision", "PrecisionPlan", "parse_precision"]
+__all__ = ["LayerPrecision", "PrecisionPlan", "Scheme", "parse_precision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,25 @@ class LayerPrecision:
 
 
 @dataclass(frozen=True, slots=True)
+class Scheme:
+    """How a layer's integers stand for real numbers; it changes accuracy, never cost.
+
+    Attributes:
+        per_channel: one scale per output channel of the weight, else one for all of it.
+        symmetric_weights: weights without a zero point, of range +-(2^(b-1) - 1).
+        symmetric_activations: the same for activations; those that are never negative are
+            unsigned either way.
+        accumulator_bits: width at which a layer's sums of products saturate; None where the
+            accumulator is wide enough for any sum.
+    """
+
+    per_channel: bool = True
+    symmetric_weights: bool = True
+    symmetric_activations: bool = False
+    accumulator_bits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PrecisionPlan:
     """One precision for every layer not named, and others by layer name.
 
@@ -37,11 +56,19 @@ class PrecisionPlan:
         default: formats of every layer that ``layers`` does not name.
         layers: formats by layer name.
         source: where the plan came from, for the table's caption.
+        scheme: how integers stand for numbers in every layer that ``schemes`` does not name.
+        schemes: the same by layer name.
     """
 
     default: LayerPrecision
     layers: Mapping[str, LayerPrecision] = field(default_factory=lambda: MappingProxyType({}))
     source: str = "command line"
+    scheme: Scheme = Scheme()
+    schemes: Mapping[str, Scheme] = field(default_factory=lambda: MappingProxyType({}))
+
+    def scheme_of(self, layer_name: str) -> Scheme:
+        """The scheme of one layer."""
+        return self.schemes.get(layer_name, self.scheme)
 
     def of(self, layer_name: str) -> LayerPrecision:
         """Formats of one layer."""

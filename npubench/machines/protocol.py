@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
 from typing import Protocol, TypeVar
@@ -26,10 +27,21 @@ __all__ = [
     "Legalised",
     "Machine",
     "MachineInfo",
+    "Objective",
     "evaluate",
 ]
 
 OVERLAP = "overlap"
+
+
+class Objective(StrEnum):
+    """What a mapping is chosen for, layer by layer."""
+
+    LATENCY = "latency"
+    ENERGY = "energy"
+    EDP = "edp"
+
+
 M = TypeVar("M")
 
 
@@ -212,8 +224,10 @@ class Machine(Protocol[M]):
         """
         ...
 
-    def map(self, network: Network, plan: PrecisionPlan) -> M:
-        """Place every layer.
+    def map(
+        self, network: Network, plan: PrecisionPlan, objective: Objective = Objective.LATENCY
+    ) -> M:
+        """Place every layer; a machine without a choice ignores the objective.
 
         Raises:
             MappingError: a layer does not fit, with demand, bound and a remedy.
@@ -225,6 +239,11 @@ class Machine(Protocol[M]):
         ...
 
 
-def evaluate(machine: Machine[M], network: Network, plan: PrecisionPlan) -> Cost:
+def evaluate(
+    machine: Machine[M],
+    network: Network,
+    plan: PrecisionPlan,
+    objective: Objective = Objective.LATENCY,
+) -> Cost:
     """Map and cost a network under an executed plan."""
-    return machine.cost(network, plan, machine.map(network, plan))
+    return machine.cost(network, plan, machine.map(network, plan, objective))

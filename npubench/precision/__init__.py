@@ -1,1 +1,1 @@
-"""Where precision plans come from."""
+"""Precision plans: where they come from, and what they weigh."""

@@ -102,7 +102,7 @@ def find_spec(name_or_path: str, extra_dirs: Iterable[Path] = ()) -> SpecDocumen
         raise SpecError(
             Problem(f"the name '{name_or_path}' is claimed by {files}", hint="give the path")
         )
-    hint = did_you_mean(name_or_path, (name for entry in entries for name in entry.names))
+    hint = _nearest(name_or_path, (name for entry in entries for name in entry.names))
     raise SpecError(Problem(f"unknown hardware '{name_or_path}'", hint=hint), *wrong)
 
 
@@ -286,8 +286,15 @@ def find_dataset(name: str) -> DatasetEntry:
 def _named(name: str, known: Mapping[str, _Entry], kind: str) -> _Entry:
     found = next((known[k] for k in known if _folded(k) == _folded(name)), None)
     if found is None:
-        raise InputError(Problem(f"unknown {kind} '{name}'", hint=did_you_mean(name, known)))
+        raise InputError(Problem(f"unknown {kind} '{name}'", hint=_nearest(name, known)))
     return found
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    """A hint for an unknown name: how to mean the file of that name, or the nearest known one."""
+    if Path(name).is_file():
+        return f"to read the file of that name, write './{name}'"
+    return did_you_mean(name, known)
 
 
 def _is_path(text: str, suffixes: tuple[str, ...]) -> bool:

@@ -16,9 +16,9 @@ from npubench.ir import UnknownLayer
 from npubench.machines.protocol import MachineInfo
 from npubench.machines.registry import build_machine
 from npubench.specs.catalog import list_specs, list_workloads
-from npubench.specs.header import SpecHeader, apply_knobs, knob_corners, read_header
+from npubench.specs.header import SpecHeader, knob_corners, read_header
 from npubench.specs.loader import YAML_SUFFIXES, SpecDocument
-from npubench.study.session import Session, open_network, parse_hardware
+from npubench.study.session import Session, open_network, parse_hardware, settle_knobs
 
 __all__ = ["CheckedFile", "ShownHardware", "check_files", "open_hardware", "open_named"]
 
@@ -102,7 +102,7 @@ def _check_spec(path: str) -> CheckedFile | tuple[Problem, ...]:
         header = read_header(document)
         for settings in knob_corners(document):
             try:
-                build_machine(apply_knobs(document, settings))
+                build_machine(settle_knobs(document, settings, "--knob", build_machine))
             except InputError as error:
                 problems += error.problems
     except InputError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,10 +10,11 @@ from importlib import metadata
 from typing import Any
 
 import npubench
-from npubench.errors import ModelError, NpubenchError, OptionError
+from npubench.errors import MappingError, ModelError, NpubenchError, OptionError, Problem
 from npubench.frontend import LoadedNetwork
-from npubench.ir import Network, PrecisionPlan, parse_precision
+from npubench.ir import Network, PrecisionPlan
 from npubench.machines.protocol import Cost, LayerCost, Legalised, Machine, evaluate
+from npubench.precision.sources import check_precision, find_plan
 from npubench.study.coverage import measure_coverage
 from npubench.study.result import (
     Accuracy,
@@ -25,9 +27,9 @@ from npubench.study.result import (
 )
 from npubench.study.session import Session
 
-__all__ = ["MODEL_PRECISION", "RunRequest", "check_request", "make_stamp", "run"]
+__all__ = ["RunRequest", "check_request", "make_stamp", "run"]
 
-MODEL_PRECISION = "model"
+_MOST_MACS = 2**54
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,9 @@ class RunRequest:
         hardware: alias or path of a spec, with knobs if need be (``tpuv4i:clock=0.7GHz``).
         dims: values of the network's symbolic dimensions.
         batch: inferences per execution, at least 1.
-        precision: ``w8a8``, a format, ``model`` for what the file states; None takes what the file
-            states, else the machine's default.
+        precision: ``w8a8``, a format, ``model`` for what the file states, a published setting or a
+            plan file, see `npubench.precision.sources`; None takes what the file states, else the
+            machine's default.
         knobs: knob settings of the spec, as text with units.
         overrides: values of other fields of the spec by dotted path, applied in order.
         seed: recorded; nothing here is random.
@@ -72,6 +75,7 @@ def run(request: RunRequest, session: Session | None = None) -> RunResult:
     loaded = session.network(request.workload, request.dims)
     plan = _choose_plan(request.precision, loaded)
     batched = loaded.network.with_batch(request.batch)
+    _check_size(batched)
     legalised = machine.legalise(batched, plan)
     cost = evaluate(machine, batched, legalised.executed)
     _check_cost(batched, cost, machine)
@@ -86,8 +90,8 @@ def check_request(request: RunRequest) -> None:
     """
     if request.batch < 1:
         raise OptionError(f"--batch: expected a whole number from 1, got {request.batch}")
-    if request.precision not in (None, MODEL_PRECISION):
-        parse_precision(request.precision)
+    if request.precision is not None:
+        check_precision(request.precision)
 
 
 def make_stamp(seed: int) -> Stamp:
@@ -104,13 +108,23 @@ def make_stamp(seed: int) -> Stamp:
 def _choose_plan(precision: str | None, loaded: LoadedNetwork) -> PrecisionPlan | None:
     if precision is None:
         return loaded.plan
-    if precision != MODEL_PRECISION:
-        return PrecisionPlan(parse_precision(precision))
-    if loaded.plan is None:
-        raise OptionError(
-            f"--precision {MODEL_PRECISION}: the model '{loaded.network.name}' states no precision"
+    return find_plan(precision, loaded.network, loaded.plan)
+
+
+def _check_size(network: Network) -> None:
+    """Refuse sizes whose products with energies and rates a float no longer counts exactly.
+
+    Raises:
+        MappingError: more multiply-accumulates than that.
+    """
+    if network.macs > _MOST_MACS:
+        raise MappingError(
+            Problem(
+                f"'{network.name}' at batch {network.batch} has {network.macs:.3g} MACs, more than "
+                f"{_MOST_MACS:.2g}",
+                hint="look at --batch and --dim",
+            )
         )
-    return loaded.plan
 
 
 def _check_cost(network: Network, cost: Cost, machine: Machine[Any]) -> None:
@@ -190,6 +204,11 @@ def _assemble(
 def _sum_up(cost: Cost, macs: int, batch: int, area_mm2: float | None) -> Totals:
     """Totals of a cost of ``batch`` inferences of ``macs`` each; see `Totals` for the counting."""
     energy_j = cost.energy_j / batch
+    if not math.isfinite(energy_j * cost.latency_s):
+        raise MappingError(
+            f"the energy-delay product of {energy_j:.3g} J and {cost.latency_s:.3g} s is beyond "
+            "what a float holds: look at the clock, the bandwidths and the energies of the spec"
+        )
     return Totals(
         macs=macs,
         cycles=cost.cycles,

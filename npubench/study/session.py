@@ -6,15 +6,16 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from npubench.errors import OptionError
+from npubench.errors import InputError, OptionError, SpecError
 from npubench.frontend import LoadedNetwork, load_network
 from npubench.machines.protocol import Machine
 from npubench.machines.registry import build_machine
 from npubench.specs.catalog import WorkloadEntry, find_spec, find_workload
 from npubench.specs.header import apply_knobs
 from npubench.specs.loader import YAML_SUFFIXES, SpecDocument
+from npubench.specs.tree import spec_error
 
-__all__ = ["Session", "open_network", "parse_hardware"]
+__all__ = ["Session", "open_network", "parse_hardware", "settle_knobs"]
 
 NetworkOpener: TypeAlias = "Callable[[str, Mapping[str, int]], LoadedNetwork]"
 SpecFinder: TypeAlias = "Callable[[str], SpecDocument]"
@@ -53,6 +54,27 @@ def open_network(workload: str, dims: Mapping[str, int]) -> LoadedNetwork:
     if isinstance(found, WorkloadEntry):
         return load_network(found.path, dims, found.name)
     return load_network(found, dims)
+
+
+def settle_knobs(
+    document: SpecDocument, settings: Mapping[str, str], option: str, build: MachineBuilder
+) -> SpecDocument:
+    """`apply_knobs`; mistakes in the spec's own knobs come with all others of the spec.
+
+    A knob leads nowhere when the key it sets is misspelt, which only the family's schema can tell.
+
+    Raises:
+        InputError: as `apply_knobs`.
+    """
+    try:
+        return apply_knobs(document, settings, option)
+    except SpecError as error:
+        problems = {(p.line, p.column, p.message): p for p in error.problems}
+        try:
+            build(document)
+        except InputError as others:
+            problems |= {(p.line, p.column, p.message): p for p in others.problems}
+        raise spec_error(problems.values()) from None
 
 
 class Session:
@@ -106,7 +128,7 @@ class Session:
         name, own = parse_hardware(hardware)
         if name not in self._specs:
             self._specs[name] = self._find_spec(name)
-        document = apply_knobs(self._specs[name], {**knobs, **own}, option)
+        document = settle_knobs(self._specs[name], {**knobs, **own}, option, self._build_machine)
         for path, text in overrides.items():
             document = document.override(path, text, f"--set {path}={text}")
         return document

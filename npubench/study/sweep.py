@@ -10,13 +10,13 @@ from pathlib import PurePath
 from typing import Any
 
 from npubench.errors import InputError, OptionError, Problem, did_you_mean
-from npubench.ir import parse_precision
+from npubench.precision.sources import check_precision
 from npubench.specs.header import read_header
 from npubench.specs.loader import SpecDocument, find_node
 from npubench.specs.tree import MappingNode, Node, SequenceNode, item_name
 from npubench.study.axes import HARDWARE_AXES, WORKLOAD_AXIS, Axis
 from npubench.study.result import Sweep, SweepPoint
-from npubench.study.run import MODEL_PRECISION, RunRequest, check_request, make_stamp, run
+from npubench.study.run import RunRequest, check_request, make_stamp, run
 from npubench.study.session import Session, parse_hardware
 
 __all__ = ["SweepPlan", "plan_sweep", "sweep", "sweep_points"]
@@ -187,8 +187,7 @@ def _option_problems(axis: Axis) -> list[Problem]:
     if axis.name == "precision":
         for value in axis.values:
             try:
-                if value != MODEL_PRECISION:
-                    parse_precision(value)
+                check_precision(value)
             except OptionError as error:
                 problems += error.problems
     return problems

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from npubench.frontend import scope
 from npubench.frontend.graph import Graph, Node
 from tests.frontend.onnx_text import model, read, refusal, shapes
 
@@ -87,7 +88,8 @@ def test_a_call_with_too_many_operands_is_refused():
     )
 
 
-def test_functions_that_unfold_without_bound_are_refused():
+def test_functions_that_unfold_without_bound_are_refused(monkeypatch):
+    monkeypatch.setattr(scope, "_MAX_NODES", 1_000)
     functions = [
         helper.make_function(
             "local",
@@ -106,7 +108,7 @@ def test_functions_that_unfold_without_bound_are_refused():
     ]
     proto = model("g (float[1] x) => (y) { y = local.f0(x) }", domains={"local": 1})
     proto.functions.extend(functions)
-    assert refusal(proto) == ("the model unfolds into more than 100000 nodes; npubench stops here")
+    assert refusal(proto) == ("the model unfolds into more than 1000 nodes; npubench stops here")
 
 
 def _chain(length: int) -> onnx.ModelProto:

@@ -153,6 +153,21 @@ def run_all(path: Path, graph: Graph) -> dict[str, np.ndarray]:
     return dict(zip(names, (np.asarray(r) for r in session.run(None, feeds)), strict=True))
 
 
+@pytest.mark.parametrize("name", ["cct-2-cifar", "mnist-cnn-pytorch", "resnet20-cifar10-int8-qdq"])
+def test_models_optimised_by_onnxruntime_have_the_same_results(models, tmp_path, name):
+    path = tmp_path / "optimised.onnx"
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(models[name], options, providers=["CPUExecutionProvider"])
+    graph, original = read_graph(path), read_graph(models[name])
+    assert any(n.domain == "com.microsoft" for n in graph.nodes)
+    assert [graph.values[n].shape for n in graph.outputs] == [
+        original.values[n].shape for n in original.outputs
+    ]
+
+
 def test_reading_is_quick(shared):
     """Measured 7 ms and 15 ms; the bounds leave room for a busy machine."""
     for name, bound_s in (("resnet50", 0.06), ("bert_base", 0.15)):

@@ -122,6 +122,18 @@ CASES = [
         make_graph("MaxPool", {"x": (2, 3)}, (2, 3), kernel_shape=(1,)),
         "a tensor of shape (2, 3) has no spatial axes to pool",
     ),
+    (
+        make_graph("Transpose", {"x": X}, X, perm=(0, 1, 1)),
+        "perm (0, 1, 1) is no order of the axes of a tensor of shape (1, 4, 6)",
+    ),
+    (
+        make_graph("Resize", {"x": X}, (4, 6), mode="linear"),
+        "data (1, 4, 6) and result (4, 6) differ in their number of axes",
+    ),
+    (
+        make_graph("Attention", {"q": (1, 3, 4, 8), "k": (3, 4, 8), "v": (3, 4, 8)}, X),
+        "Q (1, 3, 4, 8), K (3, 4, 8) and V (3, 4, 8) differ in their number of axes",
+    ),
     (make_graph("If", {"flag": ()}, X), "it has no graph 'then_branch'"),
     (
         make_graph("Conv", SQUARE, (1, 4, 3, 3), ("w",), strides=2),

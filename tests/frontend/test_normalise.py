@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from onnx import numpy_helper
@@ -74,33 +75,38 @@ def test_it_stays_where_its_scale_is_computed():
     assert graph.nodes[-1].op == "BatchNormalization"
 
 
-def test_folding_is_what_onnxruntime_does():
-    """The equation behind it: the same operators are left as after onnxruntime's own fusion."""
-    proto = model(net(f"c = Conv(x, w) {NORM}"))
-    rng = np.random.default_rng(0)
+FLOAT_NET = """g (float[1, 4, 8, 8] x) => (float[1, 6, 6, 6] y) <float[6, 4, 3, 3] w, float[6] b,
+    float[6] g, float[6] s, float[6] m, float[6] v> { steps }"""
+
+
+def filled(steps: str, values: dict[str, np.ndarray]) -> onnx.ModelProto:
+    proto = model(FLOAT_NET.replace("steps", steps))
     for tensor in proto.graph.initializer:
-        if tensor.data_type == 1 and not tensor.float_data:
-            values = rng.uniform(0.5, 1.0, tuple(tensor.dims)).astype(np.float32)
-            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    proto.graph.output[0].type.tensor_type.elem_type = 1
-    held = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
+        array = values[tensor.name].astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    return proto
+
+
+def test_the_equation_holds():
+    """What the folded graph stands for gives the same numbers in onnxruntime."""
+    rng = np.random.default_rng(0)
+    values = {n: rng.uniform(0.5, 1.0, 6) for n in "bgsmv"}
+    values["w"] = rng.normal(size=(6, 4, 3, 3))
+    before = filled(f"c = Conv(x, w, b) {NORM}", values)
+    scale = values["g"] / np.sqrt(values["v"] + 1e-5)
+    values["w"] = values["w"] * scale[:, None, None, None]
+    values["b"] = scale * (values["b"] - values["m"]) + values["s"]
+    after = filled("y = Conv(x, w, b)", values)
     x = rng.normal(size=(1, 4, 8, 8)).astype(np.float32)
-    expected = run(proto.SerializeToString(), x)
-    scale = held["g"] / np.sqrt(held["v"] + 1e-5)
-    folded = model(
-        "g (float[1, 4, 8, 8] x) => (float[1, 6, 6, 6] y) <float[6, 4, 3, 3] w, "
-        "float[6] b> { y = Conv(x, w, b) }"
+    np.testing.assert_allclose(run(after, x), run(before, x), rtol=1e-4, atol=1e-4)
+    assert [(n.op, n.inputs) for n in read(before).nodes] == [
+        (n.op, n.inputs) for n in read(after).nodes
+    ]
+
+
+def run(proto: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(
+        proto.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    for tensor, values in zip(
-        folded.graph.initializer,
-        (held["w"] * scale[:, None, None, None], held["s"] - held["m"] * scale),
-        strict=True,
-    ):
-        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), tensor.name))
-    np.testing.assert_allclose(run(folded.SerializeToString(), x), expected, rtol=1e-4, atol=1e-4)
-
-
-def run(model_bytes: bytes, x: np.ndarray) -> np.ndarray:
-    session = onnxruntime.InferenceSession(model_bytes, providers=["CPUExecutionProvider"])
     (result,) = session.run(None, {"x": x})
     return np.asarray(result)

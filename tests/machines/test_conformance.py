@@ -154,13 +154,15 @@ def executable_plans(machine: Machine[Any], network: Network) -> Iterator[Precis
 
 
 def test_plans_are_only_ever_widened(machine: Machine[Any], networks: list[Network]) -> None:
+    # Odd widths that few machines have; a machine of 4 bits is not asked for 5.
+    bits = min(5, max(fmt.significand_bits for fmt in machine.info.formats))
     for network in networks:
-        wanted = PrecisionPlan(parse_precision("w3a5"))
+        wanted = PrecisionPlan(parse_precision(f"w3a{bits}"))
         legal = machine.legalise(network, wanted)
         for layer in network.mac_layers:
             executed = legal.executed.of(layer.name)
             assert executed.weight.holds(integer(3))
-            assert executed.activation.holds(integer(5))
+            assert executed.activation.holds(integer(bits))
             assert executed.weight in machine.info.formats
             assert executed.activation in machine.info.formats
         again = machine.legalise(network, legal.executed)

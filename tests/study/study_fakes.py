@@ -24,7 +24,14 @@ from npubench.ir import (
     integer,
     parse_network,
 )
-from npubench.machines.protocol import ConstantUse, Cost, LayerCost, Legalised, MachineInfo
+from npubench.machines.protocol import (
+    ConstantUse,
+    Cost,
+    LayerCost,
+    Legalised,
+    MachineInfo,
+    Objective,
+)
 from npubench.specs.header import read_header
 from npubench.specs.loader import SpecDocument
 from npubench.study.session import Session
@@ -78,8 +85,10 @@ class FakeMachine:
         widened = tuple(name for name, precision in wanted.items() if precision != W8A8)
         return Legalised(requested, PrecisionPlan(W8A8, dict.fromkeys(wanted, W8A8)), widened)
 
-    def map(self, network: Network, plan: PrecisionPlan) -> None:
-        del network, plan
+    def map(
+        self, network: Network, plan: PrecisionPlan, objective: Objective = Objective.LATENCY
+    ) -> None:
+        del network, plan, objective
 
     def cost(self, network: Network, plan: PrecisionPlan, mapping: None) -> Cost:
         del plan, mapping

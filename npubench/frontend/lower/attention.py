@@ -163,6 +163,8 @@ def _attention(scope: Scope, node: Node) -> None:
     """Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen; 3-D or 4-D operands."""
     q, k, v = (scope.shape(node.input(i)) for i in range(3))
     past = node.input(4)
+    if not len(q) == len(k) == len(v):
+        raise fail(node, f"Q {q}, K {k} and V {v} differ in their number of axes")
     if len(q) == 4:
         query_heads, kv_heads, head, value_head = q[1], k[1], q[3], v[3]
         queries, new = q[2], k[2]

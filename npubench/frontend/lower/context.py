@@ -427,6 +427,6 @@ def normal_axis(node: Node, axis: int, rank: int) -> int:
     Raises:
         ModelError: the tensor has no such axis.
     """
-    if not -rank <= axis < max(rank, 1):
+    if not -rank <= axis < rank:
         raise fail(node, f"axis {axis} is outside a tensor of {rank} axes")
     return axis + rank if axis < 0 else axis

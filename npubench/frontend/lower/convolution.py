@@ -162,7 +162,7 @@ def _qlinear_conv(scope: Scope, node: Node) -> None:
     scope.vector(
         node,
         VectorKind.QUANTIZE,
-        inputs=(sums, *scope.reads(node.inputs[i] for i in (1, 4, 6, 7))),
+        inputs=(sums, *scope.reads(node.input(i) for i in (1, 4, 6, 7))),
         outputs=scope.writes(node.outputs),
         alu=REQUANTISE * prod(result.shape),
         suffix="requantise",

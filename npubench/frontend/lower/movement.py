@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from math import prod
 
 from npubench.frontend.graph import Node
-from npubench.frontend.lower.context import Lowering, Scope, ints, number
+from npubench.frontend.lower.context import Lowering, Scope, fail, ints, number
 from npubench.frontend.lower.costs import QONNX
 from npubench.ir import VectorKind
 
@@ -75,6 +75,8 @@ def _transpose(scope: Scope, node: Node) -> None:
     """A view where the axes longer than 1 keep their order."""
     shape = scope.shape(node.input(0))
     order = ints(node, "perm", tuple(range(len(shape)))[::-1])
+    if sorted(order) != list(range(len(shape))):
+        raise fail(node, f"perm {order} is no order of the axes of a tensor of shape {shape}")
     long_axes = [axis for axis in order if shape[axis] > 1]
     moves = long_axes != sorted(long_axes)
     inputs = scope.reads(node.inputs[:1])

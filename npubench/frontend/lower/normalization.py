@@ -85,7 +85,7 @@ def _softmax(scope: Scope, node: Node) -> None:
     x = scope.shape(node.input(0))
     by_axis = node.version >= _SOFTMAX_ONE_AXIS or node.domain == MICROSOFT
     axis = normal_axis(node, node.attribute("axis", -1 if by_axis else 1), len(x))
-    extent = (x[axis] if x else 1) if by_axis else prod(x[axis:])
+    extent = x[axis] if by_axis else prod(x[axis:])
     if node.op == "BiasSoftmax":
         extent = prod(x[axis:])
     quantised = (REQUANTISE, 0) if node.op.startswith("QLinear") else (0, 0)

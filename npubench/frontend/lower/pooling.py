@@ -73,6 +73,8 @@ def _resize(scope: Scope, node: Node) -> None:
     if mode == "nearest":
         scope.move(node, inputs, outputs, prod(y) if x != y else 0)
         return
+    if len(x) != len(y):
+        raise fail(node, f"data {x} and result {y} differ in their number of axes")
     per_axis = {"linear": _LINEAR, "bilinear": _LINEAR, "cubic": _CUBIC}.get(mode)
     if per_axis is None:
         raise fail(node, f"mode is '{mode}', not nearest, linear or cubic")

@@ -97,7 +97,7 @@ def _qlinear_matmul(scope: Scope, node: Node) -> None:
         node,
         lambda outputs: matmul(scope, node, left, right, outputs),
         (REQUANTISE, 0),
-        inputs=scope.reads(node.inputs[i] for i in (1, 4, 6, 7)),
+        inputs=scope.reads(node.input(i) for i in (1, 4, 6, 7)),
         kind=VectorKind.QUANTIZE,
         sums=integer(32),
         suffix="requantise",

@@ -71,8 +71,10 @@ def _top_k(scope: Scope, node: Node) -> None:
     """A heap of k kept while scanning: log2(k) + 1 comparisons per element at most."""
     x = scope.shape(node.input(0))
     axis = normal_axis(node, node.attribute("axis", -1), len(x))
-    kept = scope.shape(next(name for name in node.outputs if name))[axis]
-    _search(scope, node, prod(x) * (_levels(kept) + 1))
+    result = scope.shape(next(name for name in node.outputs if name))
+    if len(result) != len(x):
+        raise fail(node, f"data {x} and result {result} differ in their number of axes")
+    _search(scope, node, prod(x) * (_levels(result[axis]) + 1))
 
 
 # Intersection over union of two boxes: four limits, two sides, an area, a union, a threshold.

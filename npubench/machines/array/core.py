@@ -58,8 +58,10 @@ class Core(Protocol):
         """Work on tiles of these extents, all groups of the layer."""
         ...
 
-    def once(self, b: int, y: int, x: int, k: int, c: int) -> tuple[int, int]:
-        """(load, fill and drain) cycles paid once a layer whose first tile has these extents."""
+    def once(
+        self, b: IntArray, y: IntArray, x: IntArray, k: IntArray, c: IntArray
+    ) -> tuple[IntArray, IntArray]:
+        """(load, fill and drain) cycles paid once a layer whose last tile has these extents."""
         ...
 
     @property

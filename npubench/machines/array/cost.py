@@ -15,11 +15,14 @@ from npubench.ir import (
     PrecisionPlan,
     VectorLayer,
 )
-from npubench.machines.array.mapping import ArrayMapping, MappedLayer, cycles_per_bit
+from npubench.machines.array.flows import cycles_per_bit
+from npubench.machines.array.mapping import ArrayMapping, MappedLayer
+from npubench.machines.array.registers import register_use
+from npubench.machines.array.space import first_tile
 from npubench.machines.array.spec import ArraySpec
-from npubench.machines.array.systolic import Dataflow, ceil_div
+from npubench.machines.array.systolic import ceil_div
+from npubench.machines.array.tiles import one
 from npubench.machines.array.traffic import Ports, mac_traffic, tensor_traffic
-from npubench.machines.array.unrolled import UnrolledCore
 from npubench.machines.protocol import ConstantUse, Cost, LayerCost
 from npubench.specs.quantity import Quantity, walk_quantities
 
@@ -90,19 +93,31 @@ class _Coster:
         bias = self.network.tensors[layer.bias].elements if layer.bias else 0
         ports = mac_traffic(self.spec, mapped, layer.trips, bias)
         load, fill_drain = mapped.once
-        causes = {
+        # What is paid once a trip hides nothing and is hidden by nothing (see `LayerSearch`).
+        busy = {
             "compute": mapped.work.compute * layer.trips,
-            "weight_load": (mapped.work.load + load) * layer.trips,
-            "fill_drain": (mapped.work.skew + fill_drain) * layer.trips,
+            "weight_load": mapped.work.load * layer.trips,
+            "fill_drain": mapped.work.skew * layer.trips,
         }
-        if layer.name == self.first_mac:
-            causes |= self._first_tile(mapped)
-        causes |= self._stall(sum(causes.values()), ports)
+        causes = busy | self._stall(sum(busy.values()), ports)
+        causes["weight_load"] += load * layer.trips
+        causes["fill_drain"] += fill_drain * layer.trips
+        causes |= self._exposed(layer, mapped)
         energy = _Joules(float)
         self._spend(
             energy, "mac", f"array.formats.{mapped.format}.mac_energy", layer.macs, fmt.mac_energy
         )
-        self._registers(energy, layer, mapped)
+        words = mapped.work.core
+        for path, quantity, bits in register_use(
+            self.spec,
+            fmt,
+            mapped.bits,
+            mapped.core,
+            layer.macs,
+            words.input * layer.trips,
+            words.weight * layer.trips,
+        ):
+            self._spend(energy, "registers", path, bits, quantity)
         cycles = sum(causes.values())
         peak = peak_macs_per_cycle(self.spec, mapped.format)
         return self._record(
@@ -114,56 +129,30 @@ class _Coster:
             note=mapped.core.note,
         )
 
-    def _registers(self, energy: _Joules, layer: MacLayer, mapped: MappedLayer) -> None:
-        """Registers inside the array.
+    def _exposed(self, layer: MacLayer, mapped: MappedLayer) -> dict[str, int]:
+        """Waiting for the first tile to come in and the last one to go out.
 
-        Systolic: of the three operands one stays; of each MAC the streamed operand and the
-        partial sum are written into the next PE's register (a PE that packs MACs along the
-        reduction writes one partial sum for all of them), and the held operand when it is loaded.
+        With prefetch the first tile of a layer comes in while the layer before runs, so that only
+        the network's first layer waits; without, every layer starts and ends alone.
         """
-        array, bits = self.spec.array, mapped.bits
-        core = mapped.core
-        if isinstance(core, UnrolledCore):
-            assert array.registers is not None  # the schema demands them with this dataflow
-            touched = core.register_words(layer.macs) // 4
-            widths = bits.input + bits.weight + 2 * bits.partial
-            path = "array.registers."
-            self._spend(
-                energy, "registers", path + "energy", touched * widths, array.registers.energy
-            )
-            hops = core.hop_words(layer.macs) * bits.partial
-            self._spend(energy, "registers", path + "hop_energy", hops, array.registers.hop_energy)
-            return
-        assert array.register_energy is not None  # the schema demands it with this dataflow
-        fmt = array.formats[mapped.format]
-        sums = layer.macs
-        if fmt.packed_along == "reduction":
-            sums = ceil_div(layer.macs, fmt.macs_per_pe.integer)
-        words = mapped.work.core
-        streamed, held = {
-            Dataflow.WEIGHT_STATIONARY: (bits.input, words.weight * bits.weight),
-            Dataflow.OUTPUT_STATIONARY: (bits.input + bits.weight, 0),
-            Dataflow.INPUT_STATIONARY: (bits.weight, words.input * bits.input),
-        }[Dataflow(array.dataflow)]
-        written = layer.macs * streamed + sums * bits.partial + held * layer.trips
-        self._spend(energy, "registers", "array.register_energy", written, array.register_energy)
-
-    def _first_tile(self, mapped: MappedLayer) -> dict[str, int]:
-        """Wait for the network's first tile; later ones load while the layer before runs."""
-        wait = 0.0
-        tile = mapped.work.tiles[0].tile if mapped.work.tiles else None
-        if tile is not None:
-            shape, nest = mapped.core.shape, mapped.core.shape.nest
-            groups = mapped.core.groups_at_once
-            inputs = tile.b * nest.input_extent[0] * tile.c
-            inputs *= shape.reach(1, tile.y) * shape.reach(2, tile.x)
-            weights = tile.k * tile.c * shape.kernel
-            for operand, elements in (("input", inputs), ("weight", weights)):
-                memory = self.spec.chain("input" if operand == "input" else "weight")[-1]
-                if operand not in mapped.resident:
-                    bits = groups * elements * mapped.bits.of(operand)
-                    wait += bits * cycles_per_bit(self.spec, memory)
-        return {"first_tile": math.ceil(wait)} if wait else {}
+        alone = self.spec.layer_overlap == "none"
+        if not alone and layer.name != self.first_mac:
+            return {}
+        elements = first_tile(mapped.core, one(mapped.work.first))
+        chains = {
+            "input": self.spec.chain("input"),
+            "weight": self.spec.chain("weight"),
+            "output": self.spec.chain("output"),
+        }
+        wait = {"first_tile": 0.0, "last_tile": 0.0}
+        for operand, count in elements.items():
+            if operand in mapped.resident or (operand == "output" and not alone):
+                continue
+            cause = "last_tile" if operand == "output" else "first_tile"
+            bits = float(count[0]) * mapped.bits.of(operand)
+            wait[cause] += bits * cycles_per_bit(self.spec, chains[operand][-1])
+        trips = layer.trips if alone else 1
+        return {cause: math.ceil(cycles) * trips for cause, cycles in wait.items() if cycles}
 
     def _vector(self, layer: VectorLayer) -> LayerCost:
         unit = self.spec.vector_unit

@@ -68,11 +68,12 @@ class Shape:
     def reach(self, axis: int, tile: int) -> int:
         """Input rows (axis 1) or columns (axis 2) under ``tile`` outputs, at most the input's.
 
-        Zeros of the padding are not stored, so the input itself bounds the reach.
+        Zeros of the padding are not stored, so the input itself bounds the reach; where windows
+        lie further apart than they are wide, what lies between them is not read.
         """
-        kernel = (self.nest.FZ, self.nest.FY, self.nest.FX)[axis]
-        span = (tile - 1) * self.nest.stride[axis] + (kernel - 1) * self.nest.dilation[axis] + 1
-        return min(span, self.nest.input_extent[axis])
+        stride, span = self.nest.stride[axis], self._span(axis)
+        covered = min(tile * span, (tile - 1) * stride + span)
+        return min(covered, self.nest.input_extent[axis])
 
     def swept(self, axis: int, whole: int, tile: int) -> int:
         """Input rows or columns read by one sweep over ``whole`` outputs in tiles of ``tile``.
@@ -81,23 +82,24 @@ class Shape:
         is left out exactly; inside a larger tile every window is taken as inner.
         """
         full = (self.nest.OZ, self.nest.OY, self.nest.OX)[axis]
-        kernel = (self.nest.FZ, self.nest.FY, self.nest.FX)[axis]
-        stride = self.nest.stride[axis]
-        span = (kernel - 1) * self.nest.dilation[axis] + 1
+        stride, span = self.nest.stride[axis], self._span(axis)
         if whole == full:
             pad, extent = self.nest.pad_begin[axis], self.nest.input_extent[axis]
         else:
             pad, extent = 0, (whole - 1) * stride + span
         return _interval_sum(whole, tile, stride, span, pad, extent)
 
+    def _span(self, axis: int) -> int:
+        """Width of one window along an axis."""
+        kernel = (self.nest.FZ, self.nest.FY, self.nest.FX)[axis]
+        return (kernel - 1) * self.nest.dilation[axis] + 1
+
 
 @lru_cache(maxsize=65536)
 def _interval_sum(whole: int, tile: int, stride: int, span: int, pad: int, extent: int) -> int:
-    """Total length of the input intervals under consecutive tiles, clipped to [0, extent).
-
-    When kernels are narrower than the stride, the gap between the last window of a tile and the
-    first of the next is not read; gaps inside a tile are (a tile is fetched as one interval).
-    """
+    """Total length of the input intervals under consecutive tiles, clipped to [0, extent)."""
+    if stride >= span:
+        tile = 1  # windows do not overlap, so however they are grouped each is read once
     total = 0
     for first in range(0, whole, tile):
         last = min(first + tile, whole) - 1

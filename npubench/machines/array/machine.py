@@ -10,7 +10,7 @@ from npubench.machines.array.cost import cost_network, peak_macs_per_cycle
 from npubench.machines.array.mapping import ArrayMapping, map_network
 from npubench.machines.array.spec import ArraySpec, PEFormatSpec
 from npubench.machines.common.legalise import legalise
-from npubench.machines.protocol import Cost, Legalised, MachineInfo
+from npubench.machines.protocol import Cost, Legalised, MachineInfo, Objective
 from npubench.specs.loader import SpecDocument
 
 __all__ = ["ArrayMachine", "build"]
@@ -49,9 +49,11 @@ class ArrayMachine:
         native = [_pair(fmt) for fmt in self.spec.array.formats.values()]
         return legalise(network, plan, native, self.info.default_precision, self.spec.name)
 
-    def map(self, network: Network, plan: PrecisionPlan) -> ArrayMapping:
+    def map(
+        self, network: Network, plan: PrecisionPlan, objective: Objective = Objective.LATENCY
+    ) -> ArrayMapping:
         """See `Machine.map`."""
-        return map_network(self.spec, network, plan)
+        return map_network(self.spec, network, plan, objective)
 
     def cost(self, network: Network, plan: PrecisionPlan, mapping: ArrayMapping) -> Cost:
         """See `Machine.cost`."""

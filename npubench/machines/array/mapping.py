@@ -1,35 +1,31 @@
-"""Placing a network on an array machine: dataflow, split, tiles and what stays on chip."""
+"""Placing a network on an array machine: cores, tiles and what stays on chip."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import numpy as np
 
 from npubench.errors import MappingError, Problem
 from npubench.ir import LayerPrecision, LoopNest, MacLayer, Network, PrecisionPlan
-from npubench.machines.array.core import Core, Geometry, Split, exact, splits
+from npubench.machines.array.core import Core
 from npubench.machines.array.extents import Shape
+from npubench.machines.array.flows import FloatArray, Resources
 from npubench.machines.array.fusion import Tails, find_tails
-from npubench.machines.array.spec import ArraySpec, MemorySpec, PEFormatSpec
-from npubench.machines.array.systolic import Dataflow, Drain, StationaryLoad, SystolicCore
-from npubench.machines.array.tiling import (
+from npubench.machines.array.search import (
     DoesNotFitError,
-    OperandBits,
-    Stage,
-    TiledWork,
-    tile_layer,
+    LayerSearch,
+    SearchCounts,
 )
-from npubench.machines.array.unrolled import PERegisters, UnrolledCore, fastest_unrollings
+from npubench.machines.array.space import ArrayCost, build_cores, build_levels, feeding_flow
+from npubench.machines.array.spec import ArraySpec, MemorySpec, PEFormatSpec
+from npubench.machines.array.tiles import LayerTiles, OperandBits, one
+from npubench.machines.array.work import NestWork, measure
 from npubench.machines.common.storage import Residency, keep_on_chip, storage_bits
+from npubench.machines.protocol import Objective
 
-__all__ = [
-    "ArrayMapping",
-    "MappedLayer",
-    "cycles_per_bit",
-    "format_of",
-    "home_memory",
-    "map_network",
-]
+__all__ = ["ArrayMapping", "MappedLayer", "format_of", "home_memory", "map_network"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +33,25 @@ class MappedLayer:
     """One multiply-accumulate layer on the machine.
 
     Attributes:
-        core: the array on this layer.
+        core: the array on this layer (on its first tile, where tiles differ).
         work: cycles and words of one trip.
         once: (load, fill and drain) cycles paid once a trip.
         bits: widths of its operands.
         format: name of the executed format in the spec.
-        resident: operands that are on chip already or stay there (activations).
-        weights_stay: for layers of several trips: weights fit and are fetched once.
+        resident: operands that are on chip already or stay there.
+        weights_loaded: elements of weights fetched once for all trips (and none if they stay on
+            chip between inferences); 0 where every trip fetches what it needs.
+        counts: what the search covered.
     """
 
     core: Core
-    work: TiledWork
+    work: NestWork
     once: tuple[int, int]
     bits: OperandBits
     format: str
     resident: frozenset[str]
-    weights_stay: bool
+    weights_loaded: int
+    counts: SearchCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +63,14 @@ class ArrayMapping:
         residency: activations that stay on chip, in the home memory.
         tails: vector layers fused into the layer before them.
         bits: storage width of every tensor.
+        kept_weights: layers whose weights stay on chip between inferences.
     """
 
     layers: Mapping[str, MappedLayer]
     residency: Residency
     tails: Tails
     bits: Mapping[str, int]
+    kept_weights: frozenset[str]
 
 
 def home_memory(spec: ArraySpec) -> MemorySpec | None:
@@ -89,8 +90,13 @@ def format_of(spec: ArraySpec, precision: LayerPrecision) -> tuple[str, PEFormat
     raise MappingError(f"'{spec.name}' does not execute {precision}; legalise the plan first")
 
 
-def map_network(spec: ArraySpec, network: Network, plan: PrecisionPlan) -> ArrayMapping:
-    """Place every layer of a network under an executed plan.
+def map_network(
+    spec: ArraySpec,
+    network: Network,
+    plan: PrecisionPlan,
+    objective: Objective = Objective.LATENCY,
+) -> ArrayMapping:
+    """Place every layer of a network under an executed plan, each to its own optimum.
 
     Raises:
         MappingError: a layer does not fit a memory, naming demand, bound and memory.
@@ -98,12 +104,44 @@ def map_network(spec: ArraySpec, network: Network, plan: PrecisionPlan) -> Array
     bits = storage_bits(network, plan)
     tails = find_tails(network, enabled=spec.vector_unit.fused_tails)
     home = home_memory(spec)
-    room = int(home.capacity.value) if home is not None and home.capacity is not None else 0
+    room = _capacity(home)
+    kept = _kept_weights(spec, network, plan)
+    if home is not None and "weight" in home.operands:
+        room -= sum(kept.values())
     # Half of the home memory may hold activations; the rest is for tiles of the running layer.
     residency = keep_on_chip(network, bits, room // 2, skip=tails.hidden)
-    placer = _Placer(spec, bits, tails, residency, home)
+    placer = _Placer(spec, bits, tails, residency, home, kept, objective)
     layers = {layer.name: placer.place(layer, plan) for layer in network.mac_layers}
-    return ArrayMapping(layers, residency, tails, bits)
+    return ArrayMapping(layers, residency, tails, bits, frozenset(kept))
+
+
+def _capacity(memory: MemorySpec | None) -> int:
+    return 0 if memory is None or memory.capacity is None else int(memory.capacity.value)
+
+
+def _weights_bits(layer: MacLayer, fmt: PEFormatSpec) -> int:
+    return layer.nest.weight_elements * fmt.weight_format.bits
+
+
+def _kept_weights(spec: ArraySpec, network: Network, plan: PrecisionPlan) -> dict[str, int]:
+    """Bits of the weights that stay on chip between inferences, by layer, first come first kept.
+
+    They may fill three quarters of the outermost on-chip memory for weights; the rest is for the
+    running layer.
+    """
+    if spec.weights != "kept":
+        return {}
+    room = 3 * _capacity(spec.chain("weight")[-2]) // 4
+    kept: dict[str, int] = {}
+    for layer in network.mac_layers:
+        bits = _weights_bits(layer, format_of(spec, plan.of(layer.name))[1])
+        if not layer.weight_batched and bits <= room:
+            kept[layer.name] = bits
+            room -= bits
+    return kept
+
+
+_Key = tuple[LoopNest, str, OperandBits, frozenset[str], bool, int]
 
 
 class _Placer:
@@ -116,11 +154,15 @@ class _Placer:
         tails: Tails,
         residency: Residency,
         home: MemorySpec | None,
+        kept: Mapping[str, int],
+        objective: Objective,
     ) -> None:
         self.spec, self.bits, self.tails = spec, bits, tails
-        self.residency, self.home = residency, home
-        self.cores: dict[tuple[LoopNest, str], Core] = {}
-        self.works: dict[tuple[LoopNest, str, tuple[Stage, ...]], TiledWork] = {}
+        self.residency, self.home, self.kept = residency, home, kept
+        self.objective = objective
+        self.resources = Resources(spec)
+        self.kept_bits = sum(kept.values())
+        self.known: dict[_Key, tuple[Core, NestWork, SearchCounts]] = {}
 
     def place(self, layer: MacLayer, plan: PrecisionPlan) -> MappedLayer:
         name, fmt = format_of(self.spec, plan.of(layer.name))
@@ -131,28 +173,87 @@ class _Placer:
             partial=fmt.accumulator_bits,
         )
         resident = self._resident(layer)
-        key = (layer.nest, name)
-        if key not in self.cores:
-            self.cores[key] = _best_core(self.spec, fmt, Shape(layer.nest))
-        core = self.cores[key]
         reserved = self.residency.reserved_bits[layer.name]
-        stages = self._stages(bits, resident, reserved)
-        if (*key, stages) not in self.works:
+        stay = layer.name in self.kept or self._trips_share_weights(layer, fmt, reserved)
+        key = (layer.nest, name, bits, resident, stay, reserved)
+        if key not in self.known:
             try:
-                self.works[(*key, stages)] = tile_layer(Shape(layer.nest), core, stages)
+                self.known[key] = self._search(layer, fmt, bits, resident, stay, reserved)
             except DoesNotFitError as error:
                 raise MappingError(self._does_not_fit(layer, error)) from None
-        work = self.works[(*key, stages)]
-        first = work.tiles[-1].tile if work.tiles else Shape(layer.nest).extents
+        core, work, counts = self.known[key]
+        load, fill_drain = core.once(*one(work.last))
         return MappedLayer(
             core=core,
             work=work,
-            once=core.once(*first),
+            once=(int(load[0]), int(fill_drain[0])),
             bits=bits,
             format=name,
-            resident=resident,
-            weights_stay=self._weights_stay(layer, bits, reserved),
+            resident=resident | ({"weight"} if stay else set()),
+            weights_loaded=layer.nest.weight_elements
+            if stay and layer.name not in self.kept
+            else 0,
+            counts=counts,
         )
+
+    def _search(
+        self,
+        layer: MacLayer,
+        fmt: PEFormatSpec,
+        bits: OperandBits,
+        resident: frozenset[str],
+        stay: bool,
+        reserved: int,
+    ) -> tuple[Core, NestWork, SearchCounts]:
+        spec, shape = self.spec, Shape(layer.nest)
+        weights_memory = spec.chain("weight")[-2] if stay else None
+        own = 0 if layer.name in self.kept or not stay else _weights_bits(layer, fmt)
+        levels = build_levels(
+            spec,
+            self.resources,
+            bits,
+            home=self.home,
+            resident=resident,
+            reserved_bits=reserved,
+            weights_room=weights_memory,
+            weights_bits={spec.chain("weight")[-2].name: self.kept_bits + own},
+        )
+        exposed = frozenset({"input", "weight", "output"}) - resident
+        cost = ArrayCost(
+            spec,
+            fmt,
+            bits,
+            self.resources,
+            feeding_flow(spec, self.resources, bits),
+            exposed - ({"weight"} if stay else set())
+            if spec.layer_overlap == "none"
+            else frozenset(),
+        )
+        cores = build_cores(spec, fmt, shape, cost)
+        finished = cost.flow.finished + sum(
+            (level.flow.finished for level in levels if "output" in level.operands),
+            start=np.zeros(self.resources.count),
+        )
+        search = LayerSearch(
+            LayerTiles(shape), cores, levels, self.resources, cost, self._score, finished
+        )
+        front = search.front(0, shape.extents)
+        rows = front.cost + layer.nest.output_elements * finished
+        first, second = self._score(rows)
+        best = front.nests[int(np.lexsort((second, first))[0])]
+        work = measure(search.tiles, cores, levels, best)
+        return cores[work.variant], work, search.counts
+
+    def _score(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The objective of each row, and the figure that decides ties."""
+        cycles = np.ceil(self.resources.latency(rows))
+        seconds = cycles / self.spec.clock.value
+        joules = rows[:, self.resources.energy] + seconds * self.spec.static_power.value
+        if self.objective is Objective.LATENCY:
+            return cycles, joules
+        if self.objective is Objective.ENERGY:
+            return joules, cycles
+        return joules * seconds, cycles
 
     def _resident(self, layer: MacLayer) -> frozenset[str]:
         result = self.tails.result.get(layer.name, layer.outputs[0])
@@ -164,131 +265,18 @@ class _Placer:
             if operand in served and self.residency.holds(tensor)
         )
 
-    def _stages(
-        self, bits: OperandBits, resident: frozenset[str], reserved: int
-    ) -> tuple[Stage, ...]:
-        stages: list[Stage] = []
-        for memory in reversed(self.spec.memories):
-            if memory.off_chip or memory.capacity is None:
-                continue
-            operands = frozenset(str(operand) for operand in memory.operands)
-            room = int(memory.capacity.value)
-            if memory is self.home:
-                operands -= resident
-                room -= reserved
-            accumulators = tuple(memory.operands) == ("output",)
-            stages.append(
-                Stage(
-                    name=memory.name,
-                    operands=operands,
-                    capacity_bits=max(0, room),
-                    double_buffered=memory.double_buffered,
-                    bits=replace(bits, output=bits.partial) if accumulators else bits,
-                    cycles_per_bit=cycles_per_bit(self.spec, _next_outer(self.spec, memory)),
-                    feeds=_feeds(self.spec, memory),
-                    feed_cycles_per_bit=cycles_per_bit(self.spec, memory),
-                )
-            )
-        return tuple(stages)
-
-    def _weights_stay(self, layer: MacLayer, bits: OperandBits, reserved: int) -> bool:
-        """Whether weights used on every trip are fetched once: all of them fit on chip."""
-        on_chip = self.spec.chain("weight")[-2]
-        room = int(on_chip.capacity.value) if on_chip.capacity is not None else 0
-        if on_chip is self.home:
-            room -= reserved
-        return layer.trips > 1 and layer.nest.weight_elements * bits.weight <= room
+    def _trips_share_weights(self, layer: MacLayer, fmt: PEFormatSpec, reserved: int) -> bool:
+        """Whether weights used on every trip are fetched once: all of them fit half the room."""
+        if layer.trips == 1:
+            return False
+        memory = self.spec.chain("weight")[-2]
+        room = _capacity(memory) - self.kept_bits - (reserved if memory is self.home else 0)
+        return _weights_bits(layer, fmt) <= room // 2
 
     def _does_not_fit(self, layer: MacLayer, error: DoesNotFitError) -> Problem:
         nest = " ".join(f"{dim}{n}" for dim, n in layer.nest.bounds.items() if n > 1)
         return Problem(
             f"layer '{layer.name}' ({layer.op} {nest}) does not fit '{self.spec.name}': its "
-            f"smallest tile needs {error.needed_bits / 8192:.1f} KiB of {error.stage}, "
+            f"smallest tile needs {error.needed_bits / 8192:.1f} KiB of {error.level}, "
             f"{error.room_bits / 8192:.1f} KiB are free",
         )
-
-
-def _feeds(spec: ArraySpec, memory: MemorySpec) -> frozenset[str]:
-    """Operands for which a memory is the innermost."""
-    return frozenset(o for o in memory.operands if spec.chain(o)[0] is memory)
-
-
-def _next_outer(spec: ArraySpec, memory: MemorySpec) -> MemorySpec:
-    """The nearest memory outside one that shares an operand with it."""
-    index = spec.memories.index(memory)
-    return next(m for m in spec.memories[index + 1 :] if set(m.operands) & set(memory.operands))
-
-
-def cycles_per_bit(spec: ArraySpec, memory: MemorySpec) -> float:
-    """Cycles of the array's clock in which one bit passes one port of a memory."""
-    if memory.port_width is not None:
-        return 1.0 / memory.port_width.value
-    assert memory.bandwidth is not None  # the schema demands one of the two
-    return spec.clock.value / memory.bandwidth.value
-
-
-def _best_core(spec: ArraySpec, fmt: PEFormatSpec, shape: Shape) -> Core:
-    """The core for a layer: of all ways to share it between the arrays, the fastest.
-
-    Compared on the untiled layer; ties go to the fewest words, then to the first split.
-    """
-    array = spec.array
-    dataflow = Dataflow(array.dataflow)
-    rows, cols, count = array.rows.integer, array.cols.integer, array.count.integer
-    if dataflow is Dataflow.UNROLLED:
-        return _unrolled_core(spec, fmt, shape)
-    along_rows = fmt.packed_along == "reduction"
-    packed = fmt.macs_per_pe.integer
-    geometry = Geometry(rows, cols, packed if along_rows else 1, 1 if along_rows else packed, count)
-
-    def core(split: Split) -> SystolicCore:
-        return SystolicCore(
-            shape,
-            geometry,
-            split,
-            dataflow,
-            StationaryLoad(array.weight_load),
-            Drain(array.drain),
-            array.output_drain == "counted",
-        )
-
-    def rank(candidate: SystolicCore) -> tuple[int, int]:
-        work = candidate.work(*(exact(extent) for extent in shape.extents))
-        once = candidate.once(*shape.extents)
-        words = int(work.input_words + work.weight_words + work.output_words)
-        return int(work.cycles) + sum(once), words
-
-    return min((core(split) for split in splits(count)), key=rank)
-
-
-def _unrolled_core(spec: ArraySpec, fmt: PEFormatSpec, shape: Shape) -> UnrolledCore:
-    """The core for a layer on an unrolled array: the fastest unrolling, the memory ports counted.
-
-    Of the unrollings with fewest array cycles those that keep the innermost memory's port busy for
-    longer than the array lose to others that do not.
-    """
-    array = spec.array
-    assert array.unrolling is not None  # the schema demands both with this dataflow
-    assert array.registers is not None
-    registers = PERegisters(
-        weight=int(array.registers.weight.value) // fmt.weight_format.bits,
-        input=int(array.registers.input.value) // fmt.activation_format.bits,
-        output=int(array.registers.output.value) // fmt.accumulator_bits,
-    )
-    options = fastest_unrollings(
-        shape.nest.bounds,
-        array.rows.integer,
-        array.cols.integer,
-        array.unrolling.rows,
-        array.unrolling.cols,
-    )
-    whole = tuple(exact(extent) for extent in shape.extents)
-
-    def rank(core: UnrolledCore) -> tuple[float, int]:
-        work = core.work(*whole)
-        reads = work.input_words * fmt.activation_format.bits
-        sums = work.output_words * fmt.accumulator_bits
-        port = cycles_per_bit(spec, spec.chain("input")[0]) * float(reads + sums)
-        return max(float(work.compute), port), int(reads + 2 * sums)
-
-    return min((UnrolledCore(shape, option, registers) for option in options), key=rank)

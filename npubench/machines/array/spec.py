@@ -84,24 +84,32 @@ class UnrollingSpec(SpecModel):
 
     Attributes:
         rows, cols: loops a side may carry; the mapper chooses how much of each.
+        kept: kernel loops that run inside a PE. With FX a PE slides along an input line and reads
+            each input once; without it every product fetches its input.
+        skewed: operands enter one row and one column a cycle, as in a systolic array, and a
+            layer pays the skew once.
     """
 
     rows: tuple[UnrollDim, ...]
     cols: tuple[UnrollDim, ...]
+    kept: tuple[Literal["FZ", "FY", "FX"], ...] = ("FX",)
+    skewed: bool = False
 
 
 class RegistersSpec(SpecModel):
     """Storage inside one PE, for ``dataflow: unrolled``.
 
     Attributes:
-        weight, input, output: capacity per PE; each holds what the PE works on.
+        weight: capacity per PE for weights.
+        input, output: the same for inputs and partial sums; left out where these only pass
+            through a PE (and partial sums then leave it every cycle).
         energy: joules a bit, read or written.
         hop_energy: joules a bit handed to the neighbouring PE.
     """
 
     weight: Capacity
-    input: Capacity
-    output: Capacity
+    input: Capacity | None = None
+    output: Capacity | None = None
     energy: EnergyPerBit
     hop_energy: EnergyPerBit
 
@@ -223,6 +231,13 @@ class ArraySpec(SpecHeader):
         memories: inside to outside; the outermost memory of each operand is off chip.
         vector_unit: element-wise work.
         static_power: drawn all the time, leakage and clock included where the source says so.
+        layer_overlap: ``prefetch`` loads the first tile of a layer while the one before runs, so
+            that only the first layer waits; ``none`` starts every layer with an empty chip and
+            ends it with its last tile written out.
+        weights: ``fetched`` from the outermost memory for every inference, or ``kept`` on chip
+            between inferences as far as they fit.
+        counting: ``npubench``, or ``zigzag`` for the conventions of ZigZag 3.9.1
+            (docs/models.md), on arrays of dataflow ``unrolled``.
         area: of the die, where published.
     """
 
@@ -232,6 +247,9 @@ class ArraySpec(SpecHeader):
     vector_unit: VectorUnitSpec
     static_power: Power
     area: Area | None = None
+    layer_overlap: Literal["prefetch", "none"] = "prefetch"
+    weights: Literal["fetched", "kept"] = "fetched"
+    counting: Literal["npubench", "zigzag"] = "npubench"
 
     @model_validator(mode="after")
     def _chains(self) -> ArraySpec:
@@ -239,8 +257,11 @@ class ArraySpec(SpecHeader):
         for name in names:
             if names.count(name) > 1:
                 raise _refuse(f"memories: two memories are called '{name}'")
+        if self.counting == "zigzag" and self.array.dataflow != Dataflow.UNROLLED.value:
+            raise _refuse("counting 'zigzag' goes with dataflow 'unrolled'")
         for operand in OPERANDS:
             chain = self.chain(operand)
+            # Results must have somewhere to be added up, and everything comes from outside.
             if len(chain) < 2:
                 raise _refuse(f"memories: {operand} needs an on-chip memory and an off-chip one")
             if not chain[-1].off_chip or any(memory.off_chip for memory in chain[:-1]):

@@ -145,15 +145,18 @@ class SystolicCore:
             output_words=exact(output_words),
         )
 
-    def once(self, b: int, y: int, x: int, k: int, c: int) -> tuple[int, int]:
-        """See `Core.once`."""
+    def once(
+        self, b: IntArray, y: IntArray, x: IntArray, k: IntArray, c: IntArray
+    ) -> tuple[IntArray, IntArray]:
+        """See `Core.once`: one load hides behind nothing, but for the last fold's streaming."""
         pipelined = self.drain is Drain.PIPELINED
-        fill_drain = self._skew if pipelined else 0
+        fill_drain = np.full_like(b, self._skew if pipelined else 0)
         if self.load is StationaryLoad.EXPOSED:
-            return 0, fill_drain
+            return np.zeros_like(b), fill_drain
         m, reduction = b * self.shape.nest.OZ * y * x, c * self.shape.kernel
-        time = int(self._folds(*(np.asarray(v) for v in (m, k, reduction)))[2])
-        return min(self._shift, time + (0 if pipelined else self._skew)), fill_drain
+        time = self._folds(m, k, reduction)[2]
+        shift = np.minimum(self._shift, time + (0 if pipelined else self._skew))
+        return exact(shift), fill_drain
 
     @property
     def _skew(self) -> int:

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from npubench.machines.array.mapping import ArrayMapping, MappedLayer, cycles_per_bit, home_memory
+from npubench.machines.array.flows import cycles_per_bit, finished_bits
+from npubench.machines.array.mapping import ArrayMapping, MappedLayer, home_memory
 from npubench.machines.array.spec import ArraySpec, MemorySpec, Operand
-from npubench.machines.array.tiling import OperandBits, Words
 
 __all__ = ["Ports", "mac_traffic", "tensor_traffic"]
 
@@ -53,18 +53,20 @@ def mac_traffic(spec: ArraySpec, layer: MappedLayer, trips: int, bias_elements: 
     at their own.
     """
     ports = Ports()
-    once_stage = spec.chain("weight")[-2].name if layer.weights_stay else ""
     for operand in ("input", "weight"):
         chain = _active_chain(spec, layer, operand)
         width = layer.bits.of(operand)
-        crossing = _count(layer.work.core, operand) * trips
+        crossing = layer.work.core.of(operand) * trips
         for index, memory in enumerate(chain):
             ports.read[memory.name, operand] += crossing * width
             if index + 1 == len(chain):
                 break
-            times = 1 if operand == "weight" and memory.name == once_stage else trips
-            crossing = _count(layer.work.boundaries[memory.name], operand) * times
+            crossing = layer.work.boundaries[memory.name].of(operand) * trips
             ports.written[memory.name, operand] += crossing * width
+    if layer.weights_loaded:
+        inner, outer = spec.chain("weight")[-2:]
+        ports.read[outer.name, "weight"] += layer.weights_loaded * layer.bits.weight
+        ports.written[inner.name, "weight"] += layer.weights_loaded * layer.bits.weight
     _output_traffic(spec, layer, trips, ports)
     if bias_elements:
         for memory in spec.chain("weight"):
@@ -112,24 +114,24 @@ def _active_chain(spec: ArraySpec, layer: MappedLayer, operand: str) -> tuple[Me
     chain = spec.chain(
         "weight" if operand == "weight" else "input" if operand == "input" else "output"
     )
+    if operand not in layer.resident:
+        return chain
     home = home_memory(spec)
-    if operand in layer.resident and home is not None:
-        return chain[: chain.index(home) + 1]
-    return chain
+    if operand == "weight" and (home is None or home not in chain):
+        return chain[:-1]
+    return chain[: chain.index(home) + 1] if home is not None else chain
 
 
 def _output_traffic(spec: ArraySpec, layer: MappedLayer, trips: int, ports: Ports) -> None:
     chain = _active_chain(spec, layer, "output")
-    bits: OperandBits = layer.bits
-    nest = layer.core.shape.nest
-    finished = nest.output_elements * trips
+    bits = layer.bits
+    finished = layer.core.shape.nest.output_elements * trips
     crossing = layer.work.core.output * trips
     for index, memory in enumerate(chain):
-        accumulates = tuple(memory.operands) == ("output",)
-        width = bits.partial if accumulates else bits.output
-        revisits = crossing - finished
-        ports.written[memory.name, "output"] += revisits * bits.partial + finished * width
-        ports.read[memory.name, "output"] += revisits * bits.partial
+        width = finished_bits(memory, bits)
+        again = crossing - finished
+        ports.written[memory.name, "output"] += again * bits.partial + finished * width
+        ports.read[memory.name, "output"] += again * bits.partial
         if index + 1 == len(chain):
             return
         crossing = layer.work.boundaries[memory.name].output * trips
@@ -137,7 +139,3 @@ def _output_traffic(spec: ArraySpec, layer: MappedLayer, trips: int, ports: Port
         again = crossing - finished
         ports.read[memory.name, "output"] += again * bits.partial + finished * width
         ports.written[memory.name, "output"] += again * bits.partial
-
-
-def _count(words: Words, operand: str) -> int:
-    return {"input": words.input, "weight": words.weight, "output": words.output}[operand]

@@ -2,15 +2,15 @@
 
 Each side of the array carries a product of loops, the rest of every loop runs in time; inside a
 PE, input channels, output channels and the kernel row are kept in registers (Chen et al., ISCA
-2016: a PE keeps a filter row and slides along an input row). Weights stay while outputs sweep, so
-partial sums go through the innermost output memory once for every slice of the reduction.
+2016: a PE keeps a filter row and slides along an input row). Weights stay while activations pass,
+so partial sums go through the innermost output memory once for every slice of the reduction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import product
 from math import prod
 
@@ -19,13 +19,21 @@ import numpy as np
 from npubench.ir import LOOP_DIMS
 from npubench.machines.array.core import CoreWork, IntArray, exact
 from npubench.machines.array.extents import Shape
+from npubench.machines.array.tiles import mapped
 
-__all__ = ["PERegisters", "UnrolledCore", "Unrolling", "fastest_unrollings"]
+__all__ = [
+    "Kept",
+    "PERegisters",
+    "UnrolledCore",
+    "Unrolling",
+    "fastest_unrollings",
+    "kept_options",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class PERegisters:
-    """Words each operand has inside one PE; at least 1."""
+    """Words each operand has inside one PE; 0 where an operand only passes through."""
 
     weight: int
     input: int
@@ -116,13 +124,63 @@ def _side_options(
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What one PE keeps while activations pass: p output and q input channels of weights."""
+
+    outputs: int
+    inputs: int
+
+
+def kept_options(
+    shape: Shape, unrolling: Unrolling, registers: PERegisters, kept_loops: tuple[str, ...]
+) -> tuple[Kept, ...]:
+    """Every pair that the registers hold and that no larger pair replaces.
+
+    A PE holds p x q x (kept kernel) weights, the inputs of q channels under the kept kernel where
+    it has input registers, and p partial sums where it has output registers; without those,
+    partial sums leave every cycle and only p matters.
+    """
+    bounds = shape.nest.bounds
+    row = prod(-(-bounds[dim] // unrolling.of(dim)) for dim in kept_loops)
+    most_p = -(-bounds["K"] // unrolling.of("K"))
+    most_q = -(-bounds["C"] // unrolling.of("C")) if registers.output else 1
+    if registers.output:
+        most_p = min(most_p, registers.output)
+    if registers.input:
+        most_q = min(most_q, max(1, registers.input // row))
+    options: list[Kept] = []
+    for p in range(most_p, 0, -1):
+        q = min(most_q, registers.weight // (p * row))
+        # A larger p with as many q replaces this pair; a kernel too long for the registers is
+        # fetched again in parts, which one channel at a time does best.
+        if q < 1 and p > 1:
+            continue
+        if not options or q > options[-1].inputs:
+            options.append(Kept(p, max(1, q)))
+    return tuple(options)
+
+
 @dataclass(frozen=True)
 class UnrolledCore:
-    """One unrolled array on one layer."""
+    """One unrolled array on one layer.
+
+    Attributes:
+        shape: the layer.
+        unrolling: loops over the array's sides.
+        kept: channels whose weights stay in a PE while activations pass.
+        kept_loops: kernel loops that run inside a PE; with FX the PE slides along an input line
+            and reads each input once, without it every product fetches its input.
+        sums_in_pe: whether partial sums of the kept loops are added up inside the PE.
+        skewed: whether operands enter as in a systolic array, one row and column a cycle.
+    """
 
     shape: Shape
     unrolling: Unrolling
-    registers: PERegisters
+    kept: Kept
+    kept_loops: tuple[str, ...] = ("FX",)
+    sums_in_pe: bool = True
+    skewed: bool = False
 
     @property
     def groups_at_once(self) -> int:
@@ -131,84 +189,68 @@ class UnrolledCore:
 
     @property
     def steps(self) -> tuple[int, int]:
-        """See `Core.steps`: unrolled channels times those a PE keeps."""
-        p, q = self.channels_in_pe
-        return p * self.unrolling.of("K"), q * self.unrolling.of("C")
+        """See `Core.steps`."""
+        return self.unrolling.of("K"), self.unrolling.of("C")
 
     @property
     def note(self) -> str:
-        """Loops over rows | loops over columns."""
-        return str(self.unrolling)
-
-    @cached_property
-    def channels_in_pe(self) -> tuple[int, int]:
-        """(output channels p, input channels q) that one PE keeps.
-
-        The pair that moves the fewest words of inputs (once for every p x unrolled K) and partial
-        sums (once for every q x unrolled C), of all pairs that the registers hold.
-        """
-        nest = self.shape.nest
-        row = -(-nest.FX // self.unrolling.of("FX"))
-        k = -(-nest.K // self.unrolling.of("K"))
-        c = -(-nest.C // self.unrolling.of("C"))
-        best = (1, 1)
-        best_words = float("inf")
-        for p in range(1, min(k, self.registers.output) + 1):
-            fit = min(c, self.registers.weight // (p * row), self.registers.input // row)
-            q = max(1, fit)
-            if p > 1 and fit < 1:
-                break
-            words = nest.input_elements * -(-k // p) + 2 * nest.output_elements * -(-c // q)
-            if words < best_words:
-                best, best_words = (p, q), words
-        return best
+        """Loops over rows | loops over columns; channels kept in a PE."""
+        return f"{self.unrolling}; {self.kept.outputs} x {self.kept.inputs} kept"
 
     def work(self, b: IntArray, y: IntArray, x: IntArray, k: IntArray, c: IntArray) -> CoreWork:
         """See `Core.work`."""
         nest, of = self.shape.nest, self.unrolling.of
-        kernel_steps = prod(-(-n // of(d)) for d, n in _kernel(nest.bounds).items())
-        groups = -(-nest.G // of("G"))
-        depth = -(-nest.OZ // of("OZ"))
-        steps = -(-b // of("B")) * -(-y // of("OY")) * -(-x // of("OX")) * depth
-        compute = groups * steps * -(-k // of("K")) * -(-c // of("C")) * kernel_steps
-        p, q = self.channels_in_pe
-        k_passes, c_passes = -(-k // (p * of("K"))), -(-c // (q * of("C")))
-        rows = np.vectorize(lambda n: self.shape.swept(1, int(n), of("OY")), otypes=[np.int64])(y)
-        columns = np.vectorize(lambda n: self.shape.reach(2, int(n)), otypes=[np.int64])(x)
-        inputs = b * nest.G * c * nest.input_extent[0] * rows * columns * k_passes
-        weights = nest.G * k * c * self.shape.kernel
-        outputs = b * nest.G * k * nest.OZ * y * x * c_passes
+        bounds = nest.bounds
+        kernel = {dim: -(-bounds[dim] // of(dim)) for dim in ("FZ", "FY", "FX")}
+        groups, depth = -(-nest.G // of("G")), -(-nest.OZ // of("OZ"))
+        rows = -(-b // of("B")) * -(-y // of("OY")) * -(-x // of("OX")) * depth
+        c_steps, k_steps = -(-c // of("C")), -(-k // of("K"))
+        compute = groups * rows * k_steps * c_steps * prod(kernel.values())
+        k_passes = -(-k // (self.kept.outputs * of("K")))
+        products = nest.G * b * nest.OZ * y * x
+        if "FX" in self.kept_loops:
+            lines = mapped(y, lambda size: self.shape.swept(1, size, of("OY")))
+            columns = mapped(x, lambda size: self.shape.reach(2, size))
+            inputs = nest.G * b * c * nest.input_extent[0] * lines * columns * k_passes
+        else:
+            inputs = products * c * self.shape.kernel * k_passes
+        passes = c_steps * prod(kernel.values())
+        if self.sums_in_pe:
+            inside = prod(kernel[dim] for dim in self.kept_loops if dim in kernel)
+            passes = -(-c // (self.kept.inputs * of("C"))) * (prod(kernel.values()) // inside)
         zero = np.zeros_like(compute)
         return CoreWork(
             compute=exact(compute),
             load=zero,
             skew=zero,
             input_words=exact(inputs),
-            weight_words=exact(np.broadcast_to(weights, compute.shape)),
-            output_words=exact(outputs),
+            weight_words=exact(np.broadcast_to(nest.G * k * c * self.shape.kernel, compute.shape)),
+            output_words=exact(products * k * passes),
         )
 
-    def once(self, b: int, y: int, x: int, k: int, c: int) -> tuple[int, int]:
-        """Nothing is paid once a layer: filling the PEs is part of their first steps."""
-        del b, y, x, k, c
-        return 0, 0
+    def once(
+        self, b: IntArray, y: IntArray, x: IntArray, k: IntArray, c: IntArray
+    ) -> tuple[IntArray, IntArray]:
+        """See `Core.once`: the skew of a systolic array over the rows and columns in use."""
+        del y, x, k, c
+        sides = prod(self.unrolling.rows.values()) + prod(self.unrolling.cols.values())
+        return np.zeros_like(b), np.full_like(b, sides - 2 if self.skewed else 0)
 
-    def register_words(self, macs: int) -> int:
-        """Register reads and writes: input, weight and partial sum read, partial sum written."""
-        return 4 * macs
+    @property
+    def weight_copies(self) -> int:
+        """PEs that hold the same weight: the unrolled loops that weights do not have."""
+        return prod(self.unrolling.of(dim) for dim in ("B", "OZ", "OY", "OX"))
 
-    def hop_words(self, macs: int) -> int:
-        """Partial sums handed to the next PE along a side that carries a reduction.
+    @property
+    def products_per_hop(self) -> int:
+        """MACs that a PE adds up before its partial sum travels to a neighbour; 0 for never.
 
-        A PE sums the kernel row and the channels it keeps on its own; only then does the partial
-        sum travel, and only where rows or columns carry part of the reduction.
+        Sums travel where the array's sides carry part of the reduction.
         """
-        spatial = prod(self.unrolling.of(d) for d in ("C", "FZ", "FY", "FX"))
-        if spatial == 1:
+        if prod(self.unrolling.of(dim) for dim in ("C", "FZ", "FY", "FX")) == 1:
             return 0
-        row = -(-self.shape.nest.FX // self.unrolling.of("FX"))
-        return macs // (row * self.channels_in_pe[1])
-
-
-def _kernel(bounds: Mapping[str, int]) -> dict[str, int]:
-    return {dim: bounds[dim] for dim in ("FZ", "FY", "FX")}
+        if not self.sums_in_pe:
+            return 1
+        bounds = self.shape.nest.bounds
+        row = prod(-(-bounds[dim] // self.unrolling.of(dim)) for dim in self.kept_loops)
+        return row * self.kept.inputs

@@ -1,0 +1,137 @@
+"""What a word that crosses a boundary costs: time at two ports and energy, as one linear map.
+
+Every crossing is counted in words (elements). A `Flow` turns words into columns of resources:
+busy cycles of the array, busy cycles of each memory port, and joules. Ports are columns of their
+own where reads and writes have one each, one column where they share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from npubench.machines.array.spec import ArraySpec, MemorySpec, Operand
+from npubench.machines.array.tiles import OperandBits
+
+__all__ = ["FloatArray", "Flow", "Resources", "cycles_per_bit", "finished_bits", "next_memories"]
+
+FloatArray = npt.NDArray[np.float64]
+
+ARRAY = 0  # the column of array cycles
+EXPOSED = 1  # cycles before the first operand and after the last result, paid on top
+
+
+def cycles_per_bit(spec: ArraySpec, memory: MemorySpec) -> float:
+    """Cycles of the array's clock in which one bit passes one port of a memory."""
+    if memory.port_width is not None:
+        return 1.0 / memory.port_width.value
+    if memory.bandwidth is not None:
+        return spec.clock.value / memory.bandwidth.value
+    raise ValueError(f"memory '{memory.name}' has no rate")  # the schema demands one
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Columns per word of each operand over one boundary.
+
+    Attributes:
+        input, weight: per word read from the outer side.
+        output: per word written to the outer side, one that comes back for more: written at the
+            accumulator's width, and read again.
+        finished: per finished output, on top of its last word: the difference between a result
+            leaving for good and a partial sum that comes back.
+    """
+
+    input: FloatArray
+    weight: FloatArray
+    output: FloatArray
+    finished: FloatArray
+
+
+class Resources:
+    """The columns of one spec, and the flows between its memories."""
+
+    def __init__(self, spec: ArraySpec) -> None:
+        self.spec = spec
+        self.reads: dict[str, int] = {}
+        self.writes: dict[str, int] = {}
+        column = EXPOSED
+        for memory in spec.memories:
+            column += 1
+            self.reads[memory.name] = column
+            column += memory.ports == "separate"
+            self.writes[memory.name] = column
+        self.energy = column + 1
+        self.count = self.energy + 1
+
+    def latency(self, cost: FloatArray) -> FloatArray:
+        """Cycles of each row: the busiest column, and what is exposed."""
+        busiest = np.max(np.delete(cost[..., : self.energy], EXPOSED, axis=-1), axis=-1)
+        return np.asarray(busiest + cost[..., EXPOSED])
+
+    def between(
+        self, memory: MemorySpec | None, operands: Mapping[str, MemorySpec], bits: OperandBits
+    ) -> Flow:
+        """The flow over one boundary.
+
+        Args:
+            memory: the inner side; None for the array itself.
+            operands: the outer memory of each operand that crosses here.
+            bits: widths.
+        """
+        zero = np.zeros(self.count)
+        vectors: dict[str, FloatArray] = {"input": zero, "weight": zero}
+        for operand in ("input", "weight"):
+            outer = operands.get(operand)
+            if outer is not None:
+                vectors[operand] = self._move(outer, memory, bits.of(operand))
+        revisit, finished = zero, zero
+        outer = operands.get("output")
+        if outer is not None:
+            revisit = self._move(memory, outer, bits.partial)
+            revisit = revisit + self._move(outer, memory, bits.partial)
+            leave = self._write(outer, finished_bits(outer, bits))
+            if memory is not None:
+                leave = leave + self._read(memory, finished_bits(memory, bits))
+            finished = leave - revisit
+        return Flow(vectors["input"], vectors["weight"], revisit, finished)
+
+    def _move(self, source: MemorySpec | None, target: MemorySpec | None, bits: int) -> FloatArray:
+        return self._read(source, bits) + self._write(target, bits)
+
+    def _read(self, memory: MemorySpec | None, bits: int) -> FloatArray:
+        vector = np.zeros(self.count)
+        if memory is not None:
+            vector[self.reads[memory.name]] += bits * cycles_per_bit(self.spec, memory)
+            vector[self.energy] += bits * memory.read_energy.value
+        return vector
+
+    def _write(self, memory: MemorySpec | None, bits: int) -> FloatArray:
+        vector = np.zeros(self.count)
+        if memory is not None:
+            vector[self.writes[memory.name]] += bits * cycles_per_bit(self.spec, memory)
+            vector[self.energy] += bits * memory.write_energy.value
+        return vector
+
+
+def finished_bits(memory: MemorySpec, bits: OperandBits) -> int:
+    """Width of a finished output in a memory: accumulators keep the full sum."""
+    return bits.partial if tuple(memory.operands) == ("output",) else bits.output
+
+
+def next_memories(
+    spec: ArraySpec, memory: MemorySpec | None, operands: frozenset[str]
+) -> dict[str, MemorySpec]:
+    """The next memory outside one, for each operand; inside out from the array for None."""
+    found: dict[str, MemorySpec] = {}
+    names: tuple[Operand, ...] = ("input", "weight", "output")
+    for operand in names:
+        if operand not in operands:
+            continue
+        chain = spec.chain(operand)
+        index = -1 if memory is None else chain.index(memory)
+        found[operand] = chain[index + 1]
+    return found

@@ -1,0 +1,235 @@
+"""The search space of one layer on one spec: its cores, its levels and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from npubench.machines.array.core import Core, CoreWork, Geometry, exact, splits
+from npubench.machines.array.extents import Shape
+from npubench.machines.array.flows import (
+    ARRAY,
+    EXPOSED,
+    FloatArray,
+    Flow,
+    Resources,
+    cycles_per_bit,
+    next_memories,
+)
+from npubench.machines.array.registers import register_use
+from npubench.machines.array.search import Level, nondominated
+from npubench.machines.array.spec import ArraySpec, MemorySpec, PEFormatSpec
+from npubench.machines.array.systolic import Dataflow, Drain, StationaryLoad, SystolicCore
+from npubench.machines.array.tiles import OperandBits, Table, mapped
+from npubench.machines.array.unrolled import (
+    PERegisters,
+    UnrolledCore,
+    fastest_unrollings,
+    kept_options,
+)
+
+__all__ = ["ArrayCost", "build_cores", "build_levels", "feeding_flow"]
+
+ALL = frozenset({"input", "weight", "output"})
+
+
+@dataclass(frozen=True)
+class ArrayCost:
+    """Cost vectors of the array on tiles: its cycles, its registers and the words it takes.
+
+    Attributes:
+        spec, fmt, bits: what runs.
+        resources: the columns.
+        flow: between the array and the innermost memory of each operand.
+        exposed: operands whose first tile (last, for outputs) nothing hides; empty where the
+            machine prefetches across layers.
+    """
+
+    spec: ArraySpec
+    fmt: PEFormatSpec
+    bits: OperandBits
+    resources: Resources
+    flow: Flow
+    exposed: frozenset[str]
+
+    def __call__(self, core: Core, work: CoreWork, table: Table) -> FloatArray:
+        """One row a tile."""
+        b, y, x, k, c = table
+        nest = core.shape.nest
+        macs = (nest.G * nest.OZ * core.shape.kernel * b * y * x * k * c).astype(float)
+        rows = work.input_words[:, None] * self.flow.input
+        rows = rows + work.weight_words[:, None] * self.flow.weight
+        rows += work.output_words[:, None] * self.flow.output
+        rows[:, ARRAY] += work.cycles
+        use = register_use(
+            self.spec,
+            self.fmt,
+            self.bits,
+            core,
+            macs,
+            work.input_words.astype(float),
+            work.weight_words.astype(float),
+        )
+        for _, quantity, bits in use:
+            rows[:, self.resources.energy] += bits * quantity.value
+        rows[:, self.resources.energy] += macs * self.fmt.mac_energy.value
+        rows[:, EXPOSED] = self._exposed(core, table)
+        return np.asarray(rows)
+
+    def _exposed(self, core: Core, table: Table) -> FloatArray:
+        """Cycles paid on top of the busiest unit: skews, and tiles that nothing hides."""
+        load, fill_drain = core.once(*table)
+        once = (load + fill_drain).astype(float)
+        if not self.exposed:
+            return np.asarray(once)
+        for operand, words in first_tile(core, table).items():
+            if operand in self.exposed:
+                memory = self.spec.chain("output")[-1]
+                if operand != "output":
+                    memory = self.spec.chain("input" if operand == "input" else "weight")[-1]
+                once += words * self.bits.of(operand) * cycles_per_bit(self.spec, memory)
+        return np.asarray(once)
+
+
+def first_tile(core: Core, table: Table) -> dict[str, FloatArray]:
+    """Elements of each operand of one tile, for the groups in use at once."""
+    b, y, x, k, c = table
+    nest, shape = core.shape.nest, core.shape
+    rows = mapped(y, lambda size: shape.reach(1, size))
+    columns = mapped(x, lambda size: shape.reach(2, size))
+    groups = core.groups_at_once
+    elements = {
+        "input": groups * b * nest.input_extent[0] * rows * columns * c,
+        "weight": groups * k * c * shape.kernel,
+        "output": groups * b * nest.OZ * y * x * k,
+    }
+    return {operand: count.astype(np.float64) for operand, count in elements.items()}
+
+
+def feeding_flow(spec: ArraySpec, resources: Resources, bits: OperandBits) -> Flow:
+    """The flow between the array and the innermost memory of each operand."""
+    return resources.between(None, next_memories(spec, None, ALL), bits)
+
+
+def build_levels(
+    spec: ArraySpec,
+    resources: Resources,
+    bits: OperandBits,
+    *,
+    home: MemorySpec | None,
+    resident: frozenset[str],
+    reserved_bits: int,
+    weights_room: MemorySpec | None,
+    weights_bits: Mapping[str, int],
+) -> tuple[Level, ...]:
+    """The on-chip memories of a layer, outermost first.
+
+    Args:
+        home: where activations stay; ``resident`` ones are not tiled there.
+        resident: operands that are on chip whole.
+        reserved_bits: room in ``home`` taken by resident activations.
+        weights_room: the memory that holds the layer's weights whole, where they stay.
+        weights_bits: room taken by weights that stay, by memory.
+    """
+    levels: list[Level] = []
+    for memory in reversed(spec.memories):
+        if memory.off_chip or memory.capacity is None:
+            continue
+        operands = frozenset(str(operand) for operand in memory.operands)
+        if memory is home:
+            operands -= resident - {"weight"}
+        if memory is weights_room:
+            operands -= {"weight"}
+        room = int(memory.capacity.value) - (reserved_bits if memory is home else 0)
+        room -= weights_bits.get(memory.name, 0)
+        accumulators = tuple(memory.operands) == ("output",)
+        levels.append(
+            Level(
+                name=memory.name,
+                operands=operands,
+                room_bits=max(0, room),
+                double_buffered=memory.double_buffered,
+                bits=replace(bits, output=bits.partial) if accumulators else bits,
+                flow=resources.between(memory, next_memories(spec, memory, operands), bits),
+            )
+        )
+    return tuple(levels)
+
+
+def build_cores(
+    spec: ArraySpec, fmt: PEFormatSpec, shape: Shape, cost: ArrayCost
+) -> tuple[Core, ...]:
+    """The variants of the array for a layer that the untiled layer does not rule out.
+
+    Systolic: every way to share the layer between arrays. Unrolled: the fastest unrollings, each
+    with everything a PE may keep. Of these, the ones whose cost on the untiled layer no other
+    undercuts in every resource.
+    """
+    array = spec.array
+    cores: Sequence[Core]
+    if Dataflow(array.dataflow) is Dataflow.UNROLLED:
+        cores = _unrolled_cores(spec, fmt, shape)
+    else:
+        along_rows = fmt.packed_along == "reduction"
+        packed = fmt.macs_per_pe.integer
+        geometry = Geometry(
+            array.rows.integer,
+            array.cols.integer,
+            packed if along_rows else 1,
+            1 if along_rows else packed,
+            array.count.integer,
+        )
+        cores = [
+            SystolicCore(
+                shape,
+                geometry,
+                split,
+                Dataflow(array.dataflow),
+                StationaryLoad(array.weight_load),
+                Drain(array.drain),
+                array.output_drain == "counted",
+            )
+            for split in splits(geometry.count)
+        ]
+    b, y, x, k, c = (exact([extent]) for extent in shape.extents)
+    whole: Table = (b, y, x, k, c)
+    rows = np.concatenate([cost(core, core.work(*whole), whole) for core in cores])
+    rows[:, EXPOSED] = 0.0
+    return tuple(cores[index] for index in nondominated(rows).tolist())
+
+
+def _unrolled_cores(spec: ArraySpec, fmt: PEFormatSpec, shape: Shape) -> list[UnrolledCore]:
+    array = spec.array
+    assert array.unrolling is not None  # the schema demands both with this dataflow
+    assert array.registers is not None
+    registers = PERegisters(
+        weight=int(array.registers.weight.value) // fmt.weight_format.bits,
+        input=0
+        if array.registers.input is None
+        else int(array.registers.input.value) // fmt.activation_format.bits,
+        output=0
+        if array.registers.output is None
+        else int(array.registers.output.value) // fmt.accumulator_bits,
+    )
+    options = fastest_unrollings(
+        shape.nest.bounds,
+        array.rows.integer,
+        array.cols.integer,
+        array.unrolling.rows,
+        array.unrolling.cols,
+    )
+    kept_loops = tuple(str(dim) for dim in array.unrolling.kept)
+    return [
+        UnrolledCore(
+            shape,
+            unrolling,
+            kept,
+            kept_loops,
+            sums_in_pe=array.registers.output is not None,
+            skewed=array.unrolling.skewed,
+        )
+        for unrolling in options
+        for kept in kept_options(shape, unrolling, registers, kept_loops)
+    ]

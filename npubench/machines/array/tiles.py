@@ -1,0 +1,222 @@
+"""What a tile of a layer holds and moves: one memory's candidates, their room and their traffic.
+
+Each on-chip memory holds one tile of its operands (and, double-buffered, the next one). Tiles of
+rows (whole images, whole lines or pieces of a line), of K and of C nest; loops over tiles run in
+one of the six orders of rows, K and C; kernel loops stay whole inside. Ragged edges, halos and
+padding are counted as they are (`extents`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+
+from npubench.machines.array.core import IntArray, exact
+from npubench.machines.array.extents import Extents, Shape
+
+__all__ = ["ORDERS", "LayerTiles", "OperandBits", "Table", "Words", "mapped", "one", "tile_sizes"]
+
+ORDERS = tuple(permutations("MKC"))  # outermost first; M stands for B, Y and X
+USES = {"input": "MC", "weight": "KC", "output": "MK"}
+
+# Tile sizes of a loop up to this extent are all integers; above, see `tile_sizes`.
+EVERY_SIZE_UP_TO = 16
+
+Table = tuple[IntArray, IntArray, IntArray, IntArray, IntArray]
+
+
+@dataclass(frozen=True, slots=True)
+class OperandBits:
+    """Bits an element takes, by operand; ``partial`` is the width of an unfinished output."""
+
+    input: int
+    weight: int
+    output: int
+    partial: int
+
+    def of(self, operand: str) -> int:
+        """The width of ``input``, ``weight`` or ``output``."""
+        return {"input": self.input, "weight": self.weight, "output": self.output}[operand]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Elements of each operand that cross one boundary.
+
+    Attributes:
+        input, weight: elements read from the outer side.
+        output: elements written to the outer side; every writing of an element but its first was
+            preceded by reading it back.
+    """
+
+    input: int = 0
+    weight: int = 0
+    output: int = 0
+
+    def times(self, count: int) -> Words:
+        """The same crossing ``count`` times over."""
+        return Words(self.input * count, self.weight * count, self.output * count)
+
+    def plus(self, other: Words) -> Words:
+        """Both crossings."""
+        return Words(
+            self.input + other.input, self.weight + other.weight, self.output + other.output
+        )
+
+    def of(self, operand: str) -> int:
+        """The count of ``input``, ``weight`` or ``output``."""
+        return {"input": self.input, "weight": self.weight, "output": self.output}[operand]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTiles:
+    """Candidates and their counts for one layer; tables have one entry per candidate tile."""
+
+    shape: Shape
+
+    def candidates(self, whole: Extents, operands: frozenset[str], steps: tuple[int, int]) -> Table:
+        """Every candidate tile of a memory; loops that touch none of its operands stay whole.
+
+        Args:
+            whole: what is being tiled.
+            operands: what the memory tiles.
+            steps: (K, C) that fill the array once.
+        """
+        used = {loop for operand in operands for loop in USES[operand]}
+        rows = [(whole.b, whole.y, whole.x)]
+        if "M" in used:
+            rows = [(b, whole.y, whole.x) for b in tile_sizes(whole.b)]
+            rows += [(1, y, whole.x) for y in tile_sizes(whole.y)]
+            rows += [(1, 1, x) for x in tile_sizes(whole.x)]
+            rows = list(dict.fromkeys(rows))
+        channels = tile_sizes(whole.k, steps[0]) if "K" in used else [whole.k]
+        depths = tile_sizes(whole.c, steps[1]) if "C" in used else [whole.c]
+        index, k, c = (
+            axis.ravel() for axis in np.meshgrid(range(len(rows)), channels, depths, indexing="ij")
+        )
+        b, y, x = exact(rows)[index].T
+        return b, y, x, exact(k), exact(c)
+
+    def footprint(
+        self, table: Table, operands: frozenset[str], bits: OperandBits, groups: int
+    ) -> IntArray:
+        """Bits of one tile of every operand named, for ``groups`` groups at once."""
+        b, y, x, k, c = table
+        nest = self.shape.nest
+        total = np.zeros_like(b)
+        if "input" in operands:
+            rows = mapped(y, lambda size: self.shape.reach(1, size))
+            columns = mapped(x, lambda size: self.shape.reach(2, size))
+            total = total + b * nest.input_extent[0] * rows * columns * c * bits.input
+        if "weight" in operands:
+            total = total + k * c * self.shape.kernel * bits.weight
+        if "output" in operands:
+            total = total + b * nest.OZ * y * x * k * bits.output
+        return exact(total * groups)
+
+    def traffic(
+        self, whole: Extents, table: Table, orders: tuple[tuple[str, ...], ...] = ORDERS
+    ) -> dict[str, IntArray]:
+        """Elements of each operand over the outer boundary: one row an order, one column a tile.
+
+        An operand's tile is fetched anew whenever it changes: a loop over a dimension that the
+        operand does not have repeats its traffic, unless every loop inside that one leaves the
+        operand alone too.
+        """
+        b, y, x, k, c = table
+        nest = self.shape.nest
+        loops = {
+            "M": -(-whole.b // b) * -(-whole.y // y) * -(-whole.x // x),
+            "K": -(-whole.k // k),
+            "C": -(-whole.c // c),
+        }
+        rows = mapped(y, lambda size: self.shape.swept(1, whole.y, size))
+        columns = mapped(x, lambda size: self.shape.swept(2, whole.x, size))
+        once = {
+            "input": nest.G * whole.b * nest.input_extent[0] * whole.c * rows * columns,
+            "weight": np.full_like(b, nest.G * whole.k * whole.c * self.shape.kernel),
+            "output": np.full_like(b, self.outputs(whole)),
+        }
+        traffic: dict[str, IntArray] = {}
+        for operand, uses in USES.items():
+            per_order = []
+            for order in orders:
+                repeats = np.ones_like(b)
+                changes = np.zeros(b.shape, dtype=bool)
+                for loop in reversed(order):
+                    if loop in uses:
+                        changes |= loops[loop] > 1
+                    else:
+                        repeats = repeats * np.where(changes, loops[loop], 1)
+                per_order.append(once[operand] * repeats)
+            traffic[operand] = exact(per_order)
+        return traffic
+
+    def crossing(
+        self, whole: Extents, tile: Extents, order: str, operands: frozenset[str]
+    ) -> Words:
+        """Words of the operands a memory tiles, for one tile and order."""
+        traffic = self.traffic(whole, one(tile), (tuple(order),))
+        return Words(
+            **{name: int(words[0, 0]) for name, words in traffic.items() if name in operands}
+        )
+
+    def least_inputs(self, whole: Extents) -> int:
+        """Distinct input elements under a tile, all groups."""
+        nest = self.shape.nest
+        rows = self.shape.swept(1, whole.y, whole.y)
+        columns = self.shape.swept(2, whole.x, whole.x)
+        return nest.G * whole.b * nest.input_extent[0] * whole.c * rows * columns
+
+    def outputs(self, whole: Extents) -> int:
+        """Output elements of all groups."""
+        return self.shape.nest.G * whole.b * self.shape.nest.OZ * whole.y * whole.x * whole.k
+
+
+def one(tile: Extents) -> Table:
+    """A table of a single tile."""
+    b, y, x, k, c = (exact([size]) for size in tile)
+    return b, y, x, k, c
+
+
+def tile_sizes(extent: int, step: int = 1) -> list[int]:
+    """The tile sizes of the stated space for one loop.
+
+    Every integer up to `EVERY_SIZE_UP_TO`. Of longer loops, the smallest number of whole fillings
+    of the array for each possible number of tiles (more fillings with the same number of tiles
+    need more room and save nothing but a shorter last tile), the loop itself, and halves,
+    quarters and so on of a single filling.
+
+    Args:
+        extent: the loop's bound.
+        step: elements that fill the array once along this loop.
+    """
+    if extent <= EVERY_SIZE_UP_TO:
+        return list(range(1, extent + 1))
+    fillings = -(-extent // step)
+    sizes = {extent} | {min(extent, step * -(-fillings // count)) for count in _counts(fillings)}
+    part = min(step, extent)
+    while part > 1:
+        part = -(-part // 2)
+        sizes.add(part)
+    return sorted(sizes)
+
+
+def _counts(extent: int) -> Iterator[int]:
+    """Numbers of tiles that give different balanced sizes: about 2 sqrt(extent) of them."""
+    count = 1
+    while count <= extent:
+        yield count
+        size = -(-extent // count)
+        if size == 1:
+            return
+        count = -(-extent // (size - 1))
+
+
+def mapped(sizes: IntArray, function: Callable[[int], int]) -> IntArray:
+    """A function of one size over a table in which few sizes differ."""
+    distinct, where = np.unique(sizes, return_inverse=True)
+    return exact([function(int(size)) for size in distinct])[where]

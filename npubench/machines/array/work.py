@@ -1,0 +1,84 @@
+"""What a chosen nest does, counted exactly: cycles of the array and words over every boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from npubench.machines.array.core import Core
+from npubench.machines.array.extents import Extents
+from npubench.machines.array.search import Level, Nest
+from npubench.machines.array.tiles import LayerTiles, Words, one
+
+__all__ = ["LevelTile", "NestWork", "measure"]
+
+
+@dataclass(frozen=True, slots=True)
+class LevelTile:
+    """The tile of one memory and the order of the loops over tiles, outermost first."""
+
+    memory: str
+    tile: Extents
+    order: str
+
+
+@dataclass(frozen=True, slots=True)
+class NestWork:
+    """Work of one execution of a layer, all groups.
+
+    Attributes:
+        compute, load, skew: cycles of the array, see `CoreWork`.
+        core: words between the array and the innermost memories.
+        boundaries: words over the outer boundary of each memory that tiles, by its name.
+        tiles: of the first tile at each level, outermost first.
+        first, last: extents of the first and the last tile that the array runs.
+        variant: index of the core that runs it.
+    """
+
+    compute: int
+    load: int
+    skew: int
+    core: Words
+    first: Extents
+    last: Extents
+    variant: int
+    boundaries: Mapping[str, Words] = field(default_factory=dict)
+    tiles: tuple[LevelTile, ...] = ()
+
+    @property
+    def array_cycles(self) -> int:
+        """Cycles of the array, without what is paid once a layer."""
+        return self.compute + self.load + self.skew
+
+
+def measure(
+    tiles: LayerTiles, cores: tuple[Core, ...], levels: tuple[Level, ...], nest: Nest
+) -> NestWork:
+    """Add up a nest; equal parts are counted once and multiplied."""
+    if not nest.inside:
+        work = cores[nest.variant].work(*one(nest.extents))
+        words = Words(
+            int(work.input_words[0]), int(work.weight_words[0]), int(work.output_words[0])
+        )
+        cycles = (int(work.compute[0]), int(work.load[0]), int(work.skew[0]))
+        return NestWork(*cycles, words, nest.extents, nest.extents, nest.variant)
+    level = levels[0]
+    inner = [(count, measure(tiles, cores, levels[1:], part)) for count, part in nest.inside]
+    core = Words()
+    boundaries = {level.name: tiles.crossing(nest.extents, nest.tile, nest.order, level.operands)}
+    for count, part in inner:
+        core = core.plus(part.core.times(count))
+        for name, words in part.boundaries.items():
+            boundaries[name] = boundaries.get(name, Words()).plus(words.times(count))
+    first = inner[0][1]
+    return NestWork(
+        compute=sum(count * part.compute for count, part in inner),
+        load=sum(count * part.load for count, part in inner),
+        skew=sum(count * part.skew for count, part in inner),
+        core=core,
+        boundaries=boundaries,
+        tiles=(LevelTile(level.name, nest.tile, nest.order), *first.tiles),
+        first=first.first,
+        last=inner[-1][1].last,
+        variant=first.variant,
+    )

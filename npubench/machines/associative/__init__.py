@@ -1,0 +1,1 @@
+"""Bit-serial word-parallel associative processors: microprograms, bit-exact emulator, cost."""

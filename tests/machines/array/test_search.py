@@ -1,0 +1,247 @@
+"""The search against brute force over its whole space, counted by the reporting side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from npubench.ir import LayerPrecision, LoopNest, Network, PrecisionPlan, Role, Tensor, parse_format
+from npubench.ir.layer import MacLayer
+from npubench.machines.array.core import Core
+from npubench.machines.array.cost import cost_network
+from npubench.machines.array.extents import Extents, Shape
+from npubench.machines.array.flows import Resources
+from npubench.machines.array.mapping import MappedLayer, map_network
+from npubench.machines.array.registers import register_use
+from npubench.machines.array.search import (
+    DoesNotFitError,
+    LayerSearch,
+    Level,
+    Nest,
+    SearchCounts,
+    combinations,
+    nondominated,
+)
+from npubench.machines.array.space import ArrayCost, build_cores, build_levels, feeding_flow
+from npubench.machines.array.spec import ArraySpec
+from npubench.machines.array.tiles import ORDERS, LayerTiles, OperandBits, one
+from npubench.machines.array.traffic import mac_traffic
+from npubench.machines.array.work import measure
+from npubench.machines.protocol import Objective
+from npubench.specs.catalog import find_spec
+
+BITS = OperandBits(input=8, weight=8, output=8, partial=32)
+
+
+def tiny_spec(buffer_bytes: int, sums: int, count: int = 1) -> ArraySpec:
+    """A 2 x 2 weight-stationary array with small memories."""
+    document = find_spec("edge8")
+    for path, value in {
+        "array.rows": "2",
+        "array.cols": "2",
+        "array.count": str(count),
+        "memories.accumulators.capacity": f"{4 * sums} B",
+        "memories.accumulators.port_width": "64 bit/cycle",
+        "memories.buffer.capacity": f"{buffer_bytes} B",
+        "memories.buffer.port_width": "24 bit/cycle",
+        "memories.lpddr4.bandwidth": "1 GB/s",
+    }.items():
+        document = document.override(path, value, f"--set {path}={value}")
+    return document.validate(ArraySpec)
+
+
+def network_of(nest: LoopNest) -> Network:
+    fp32 = parse_format("fp32")
+    tensors = {
+        "x": Tensor("x", (nest.input_elements,), fp32, Role.INPUT),
+        "w": Tensor("w", (nest.weight_elements,), fp32, Role.WEIGHT),
+        "y": Tensor("y", (nest.output_elements,), fp32),
+    }
+    layer = MacLayer(
+        name="mac", op="Conv", inputs=("x", "w"), outputs=("y",), nest=nest, data="x", weight="w"
+    )
+    return Network("one", tensors, (layer,), ("x",), ("y",)).verify()
+
+
+def every_nest(
+    tiles: LayerTiles, cores: tuple[Core, ...], levels: tuple[Level, ...], whole: Extents
+) -> Iterator[Nest]:
+    """All nests of the stated space, one by one and without any bound."""
+    if not levels:
+        for variant in range(len(cores)):
+            yield Nest(whole, whole, variant=variant)
+        return
+    level = levels[0]
+    groups = cores[0].groups_at_once
+    if int(tiles.footprint(one(whole), level.operands, level.bits, groups)[0]) <= level.room_bits:
+        candidates = [whole]
+    else:
+        room = level.room_bits // 2 if level.double_buffered else level.room_bits
+        table = tiles.candidates(whole, level.operands, cores[0].steps)
+        candidates = [
+            tile
+            for tile in (Extents(*(int(n) for n in row)) for row in zip(*table, strict=True))
+            if int(tiles.footprint(one(tile), level.operands, level.bits, groups)[0]) <= room
+        ]
+    for tile in candidates:
+        parts = list(combinations(whole, tile))
+        inner = [list(every_nest(tiles, cores, levels[1:], piece)) for piece, _ in parts]
+        for order in ORDERS if tile != whole else ORDERS[:1]:
+            for chosen in product(*inner):
+                inside = tuple(
+                    (count, nest) for (_, count), nest in zip(parts, chosen, strict=True)
+                )
+                yield Nest(whole, tile, "".join(order), inside=inside)
+
+
+def price(
+    spec: ArraySpec,
+    cores: tuple[Core, ...],
+    levels: tuple[Level, ...],
+    tiles: LayerTiles,
+    nest: Nest,
+) -> tuple[float, float]:
+    """(cycles, joules) of a nest by the way results are reported, not by the search's columns."""
+    work = measure(tiles, cores, levels, nest)
+    core = cores[work.variant]
+    mapped = MappedLayer(core, work, (0, 0), BITS, "int8", frozenset(), 0, SearchCounts())
+    ports = mac_traffic(spec, mapped, 1, 0)
+    busy = max(work.array_cycles, *(ports.cycles(spec, memory) for memory in spec.memories))
+    load, drain = core.once(*one(work.last))
+    cycles = busy + int(load[0]) + int(drain[0])
+    fmt = spec.array.formats["int8"]
+    macs = tiles.shape.nest.macs
+    joules = macs * fmt.mac_energy.value + cycles / spec.clock.value * spec.static_power.value
+    for memory in spec.memories:
+        read, written = ports.bits(memory.name)
+        joules += read * memory.read_energy.value + written * memory.write_energy.value
+    for _, quantity, bits in register_use(
+        spec, fmt, BITS, core, macs, work.core.input, work.core.weight
+    ):
+        joules += bits * quantity.value
+    return cycles, joules
+
+
+def space_of(
+    spec: ArraySpec, nest: LoopNest
+) -> tuple[LayerTiles, tuple[Core, ...], tuple[Level, ...]]:
+    resources, shape, fmt = Resources(spec), Shape(nest), spec.array.formats["int8"]
+    flow = feeding_flow(spec, resources, BITS)
+    cost = ArrayCost(spec, fmt, BITS, resources, flow, frozenset())
+    levels = build_levels(
+        spec,
+        resources,
+        BITS,
+        home=None,
+        resident=frozenset(),
+        reserved_bits=0,
+        weights_room=None,
+        weights_bits={},
+    )
+    return LayerTiles(shape), build_cores(spec, fmt, shape, cost), levels
+
+
+SMALL = st.builds(
+    LoopNest, B=st.integers(1, 3), K=st.integers(1, 4), C=st.integers(1, 4), FX=st.just(1)
+)
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(nest=SMALL, room=st.integers(8, 40), sums=st.sampled_from([2, 4, 64]), count=st.just(1))
+def test_brute_force_over_the_whole_space_finds_nothing_better(
+    objective: Objective, nest: LoopNest, room: int, sums: int, count: int
+) -> None:
+    spec = tiny_spec(room, sums, count)
+    tiles, cores, levels = space_of(spec, nest)
+    network = network_of(nest)
+    plan = PrecisionPlan(machine_precision(spec))
+    everything = [
+        price(spec, cores, levels, tiles, candidate)
+        for candidate in every_nest(tiles, cores, levels, tiles.shape.extents)
+    ]
+    mapped = map_network(spec, network, plan, objective).layers["mac"]
+    assert mapped.counts.open == 0
+    found = reported(spec, network, plan, objective)
+    best = {
+        Objective.LATENCY: min(cycles for cycles, _ in everything),
+        Objective.ENERGY: min(joules for _, joules in everything),
+        Objective.EDP: min(cycles * joules for cycles, joules in everything),
+    }[objective]
+    got = {
+        Objective.LATENCY: found[0],
+        Objective.ENERGY: found[1],
+        Objective.EDP: found[0] * found[1],
+    }[objective]
+    assert got <= best * (1 + 1e-9)
+    assert got >= best * (1 - 1e-9)
+
+
+def machine_precision(spec: ArraySpec) -> LayerPrecision:
+    fmt = spec.array.formats["int8"]
+    return LayerPrecision(fmt.weight_format, fmt.activation_format)
+
+
+def reported(
+    spec: ArraySpec, network: Network, plan: PrecisionPlan, objective: Objective
+) -> tuple[float, float]:
+    """(cycles, joules) of the layer in the machine's answer, the wait for its first tile apart."""
+    mapping = map_network(spec, network, plan, objective)
+    cost = cost_network(spec, network, plan, mapping).layers[0]
+    first = cost.latency_by_cause.get("first_tile", 0)
+    static = spec.static_power.value * first / spec.clock.value
+    return cost.cycles - first, cost.energy_j - static
+
+
+def test_less_room_is_never_faster_or_cheaper() -> None:
+    nest = LoopNest(B=24, K=48, C=40)
+    plan = PrecisionPlan(machine_precision(tiny_spec(4096, 64)))
+    for index, objective in ((0, Objective.LATENCY), (1, Objective.ENERGY)):
+        figures = [
+            reported(tiny_spec(room, 64), network_of(nest), plan, objective)[index]
+            for room in (65536, 2048, 1024, 512, 256, 128)
+        ]
+        assert figures == sorted(figures)
+        assert figures[0] < figures[-1]
+
+
+def test_what_does_not_fit_says_where_and_by_how_much() -> None:
+    spec = tiny_spec(24, 64)
+    nest = LoopNest(FY=9, FX=9, OY=1, input_extent=(1, 9, 9))
+    tiles, cores, levels = space_of(spec, nest)
+    with pytest.raises(DoesNotFitError) as caught:
+        LayerSearch(
+            tiles,
+            cores,
+            levels,
+            Resources(spec),
+            lambda *_: np.zeros((1, 1)),
+            lambda rows: (rows, rows),
+            np.zeros(1),
+        ).front(0, tiles.shape.extents)
+    # 81 inputs, 81 weights and one output of 8 bits against half of 24 bytes.
+    assert (caught.value.level, caught.value.needed_bits, caught.value.room_bits) == (
+        "buffer",
+        8 * 163,
+        96,
+    )
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=30))
+def test_nondominated_keeps_what_nothing_beats(rows: list[tuple[int, ...]]) -> None:
+    kept = nondominated(np.array(rows, dtype=float)).tolist()
+    best = {tuple(rows[i]) for i in kept}
+    assert len(best) == len(kept)
+    for row in rows:
+        beaten = any(
+            all(a <= b for a, b in zip(other, row, strict=True)) and other != row for other in rows
+        )
+        assert (row in best) == (not beaten)
+    assert not math.isnan(sum(map(sum, best)))
