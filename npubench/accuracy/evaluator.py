@@ -75,8 +75,9 @@ class Measurement:
         """Points lost against the float network; for a perplexity, what it rose by."""
         if self.reference is None:
             return None
-        gain = self.value - self.reference
-        return gain if self.metric == "perplexity" else -gain
+        if self.metric == "perplexity":
+            return self.value - self.reference
+        return self.reference - self.value
 
 
 @dataclass

@@ -78,11 +78,11 @@ def _operands(
         _constant(proto, f"{key}.scale", scale),
         _constant(proto, f"{key}.zero", zero),
     ]
-    axis = {"axis": site.channels} if scheme.per_channel else {}
-    made.append(helper.make_node("DequantizeLinear", inputs, [f"{key}.real"], name=None, **axis))
+    axis: dict[str, Any] = {"axis": site.channels} if scheme.per_channel else {}
+    made.append(helper.make_node("DequantizeLinear", inputs, [f"{key}.real"], **axis))
     node.input[site.held] = f"{key}.real"
-    if site.op != "MatMul" and len(node.input) > 2 and node.input[2]:
-        made += _bias(site, node, proto, np.atleast_1d(scale * step))
+    if site.bias is not None:
+        made.append(_bias(site, site.bias, node, proto, np.atleast_1d(scale * step)))
     return made
 
 
@@ -103,14 +103,13 @@ def _activation(
 
 
 def _bias(
-    site: Site, node: NodeProto, proto: ModelProto, step: npt.NDArray[Any]
-) -> list[NodeProto]:
-    """The bias as int32 in units of the sums, where it is a constant per channel."""
-    held = {t.name: t for t in proto.graph.initializer}
-    tensor = held.get(node.input[2])
-    bias = None if tensor is None else numpy_helper.to_array(tensor)
-    if bias is None or bias.ndim != 1:
-        return []
+    site: Site,
+    bias: npt.NDArray[np.float32],
+    node: NodeProto,
+    proto: ModelProto,
+    step: npt.NDArray[Any],
+) -> NodeProto:
+    """The bias as int32 in units of the sums."""
     steps = np.broadcast_to(step, bias.shape).astype(np.float32)
     key = f"{site.layer}:bias"
     codes = np.rint(bias / steps).astype(np.int32)
@@ -120,4 +119,4 @@ def _bias(
         _constant(proto, f"{key}.zero", np.zeros(steps.shape, np.int32)),
     ]
     node.input[2] = f"{key}.real"
-    return [helper.make_node("DequantizeLinear", inputs, [f"{key}.real"], axis=0)]
+    return helper.make_node("DequantizeLinear", inputs, [f"{key}.real"], axis=0)

@@ -25,9 +25,9 @@ from npubench.ir import Network
 
 __all__ = ["Site", "TrainedModel", "attribute", "open_model"]
 
-# Div, Round, Clip and Mul with bounds as inputs need 11, Squeeze's axes settled in 13; and the
-# newest that the oldest supported onnxruntime (1.20) reads.
-_OLDEST_OPSET, _NEWEST_OPSET, _WRITTEN_IR = 13, 21, 10
+# Clip with bounds as inputs needs 11, BitwiseXor of bit errors 18, casts to float8 19; the newest
+# is what the oldest supported onnxruntime (1.20) reads.
+_OLDEST_OPSET, _NEWEST_OPSET, _WRITTEN_IR = 19, 21, 10
 _WEIGHT_PLACE = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
 _FOLDED = ("Conv", "ConvTranspose")
 
@@ -43,6 +43,7 @@ class Site:
         data: which input of the node is the streamed operand.
         held: which one is the weight, or the second activation of a product of two.
         weight: the weight's elements; None for a product of two activations.
+        bias: the constant of each output channel that the node adds itself; None without one.
         channels: axis of the weight's output channels.
         data_channels: axis of the data's channels, those the weight reduces.
         output_channels: axis of the node's result, counted from its end.
@@ -54,6 +55,7 @@ class Site:
     data: int
     held: int
     weight: npt.NDArray[np.float32] | None
+    bias: npt.NDArray[np.float32] | None
     channels: int
     data_channels: int
     output_channels: int
@@ -337,10 +339,21 @@ def _site(
         data=1 - held,
         held=held,
         weight=None if weight is None else np.asarray(weight, np.float32),
+        bias=_bias(node, constants),
         channels=channels,
         data_channels=data_channels,
         output_channels=output_channels,
     )
+
+
+def _bias(
+    node: NodeProto, constants: Mapping[str, npt.NDArray[Any]]
+) -> npt.NDArray[np.float32] | None:
+    bias = constants.get(node.input[2]) if len(node.input) > 2 else None
+    # A Gemm may scale its addend, or take one of another shape: that is arithmetic of its own.
+    if bias is None or bias.ndim != 1 or attribute(node, "beta", 1.0) != 1.0:
+        return None
+    return np.asarray(bias, np.float32)
 
 
 def _free_batch(model: ModelProto, network: Network) -> int | None:

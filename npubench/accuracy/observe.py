@@ -47,7 +47,9 @@ def observe(
     shapes: dict[str, tuple[int, ...]] = {}
     for last in (False, True):
         for feeds in batches():
-            values = dict(feeds) | dict(zip(inner, runtime.run(inner, feeds), strict=True))
+            # onnxruntime takes "no outputs" for "all of them"
+            made_now = runtime.run(inner, feeds) if inner else []
+            values = dict(feeds) | dict(zip(inner, made_now, strict=True))
             for key, (name, site, operand) in tensors.items():
                 shapes[key] = values[name].shape[1:]
                 array = np.asarray(values[name], np.float32)

@@ -79,6 +79,7 @@ def prepare(
     layout = Layout(
         activations=builder.activations,
         weights=builder.weights,
+        biases=builder.biases,
         fed=tuple(site.layer for site in model.sites if site.layer in fed),
         added=builder.added,
         saturating=tuple(builder.saturating),
@@ -102,6 +103,7 @@ class _Builder:
         self.random = np.random.default_rng([0 if faults is None else faults.seed, 1])
         self.activations: dict[str, Format] = {}
         self.weights: dict[str, Array] = {}
+        self.biases: dict[str, Array] = {}
         self.added: dict[str, Array] = {}
         self.saturating: list[str] = []
         self.feeds: dict[str, npt.NDArray[Any]] = {}
@@ -117,9 +119,13 @@ class _Builder:
             )
         else:
             held_step = self._weight(site, site.weight, precision.weight, scheme, fed=fed)
-        bits = scheme.accumulator_bits
-        if bits is not None and data_step is not None and held_step is not None:
-            self._saturate(site, np.asarray(held_step, np.float64) * data_step, bits)
+        if data_step is None or held_step is None:
+            return  # floats: sums are floats too
+        step = np.asarray(held_step, np.float64) * data_step
+        if site.bias is not None:
+            self.biases[site.layer] = _in_steps(site.bias, step)
+        if scheme.accumulator_bits is not None:
+            self._saturate(site, step, scheme.accumulator_bits)
 
     def _weight(
         self, site: Site, weight: Array, wanted: Format, scheme: Scheme, *, fed: bool
@@ -209,6 +215,12 @@ class _Builder:
 
 def _largest(histogram: Histogram) -> float:
     return max(abs(histogram.low), abs(histogram.high)) or 1.0
+
+
+def _in_steps(bias: Array, step: npt.NDArray[np.float64]) -> Array:
+    """A bias as it is added to integer sums: a whole number of their steps (int32 in practice)."""
+    steps = np.broadcast_to(step.reshape(-1), bias.shape)
+    return np.asarray(np.rint(bias / steps) * steps, np.float32)
 
 
 def _base(levels: Levels, bits: int) -> int:

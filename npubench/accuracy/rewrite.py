@@ -19,7 +19,6 @@ from onnx import (
     ValueInfoProto,
     helper,
     numpy_helper,
-    version_converter,
 )
 
 from npubench.accuracy.model import Site, TrainedModel
@@ -38,7 +37,6 @@ _CASTS: Mapping[str, int] = {
     "fp8e4m3": TensorProto.FLOAT8E4M3FN,
     "fp8e5m2": TensorProto.FLOAT8E5M2,
 }
-_FLOAT8_OPSET, _XOR_OPSET = 19, 18
 
 
 def port(site: Site, operand: int) -> str:
@@ -53,6 +51,7 @@ class Layout:
     Attributes:
         activations: format by port; exact ones get no quantiser, integers of any width the same.
         weights: values by layer that replace the weight.
+        biases: values by layer that replace the bias.
         fed: layers whose weight is a graph input, ``<layer>:weight``.
         added: by layer, what is added to its result, broadcast from its channels' axis.
         saturating: layers whose result is clipped between ``<layer>:least`` and ``<layer>:most``.
@@ -63,6 +62,7 @@ class Layout:
 
     activations: Mapping[str, Format]
     weights: Mapping[str, Array] = field(default_factory=dict)
+    biases: Mapping[str, Array] = field(default_factory=dict)
     fed: Collection[str] = ()
     added: Mapping[str, Array] = field(default_factory=dict)
     saturating: Collection[str] = ()
@@ -100,28 +100,21 @@ def rewrite(model: TrainedModel, layout: Layout) -> ModelProto:
             name = f"{site.layer}:weight"
             graph.initializer.append(numpy_helper.from_array(layout.weights[site.layer], name))
             node.input[site.held] = name
+        if site.layer in layout.biases:
+            name = f"{site.layer}:bias"
+            graph.initializer.append(numpy_helper.from_array(layout.biases[site.layer], name))
+            node.input[2] = name
         nodes += [node, *_result(site, node, layout, proto)]
     del graph.node[:]
     graph.node.extend(nodes)
     graph.output.extend(_free(name) for name in layout.outputs)
     _drop_unread(proto)
-    needed = _needed_opset(layout)
-    version = next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
-    if needed > version:
-        proto = version_converter.convert_version(proto, needed)
-        proto.ir_version = model.proto.ir_version
     return proto
 
 
 def _free(name: str, kind: int = TensorProto.FLOAT) -> ValueInfoProto:
     """A value of unstated shape."""
     return helper.make_tensor_value_info(name, kind, None)
-
-
-def _needed_opset(layout: Layout) -> int:
-    kinds = {f.name for f in layout.activations.values()}
-    float8 = any(name.startswith("fp8") for name in kinds)
-    return max(_FLOAT8_OPSET if float8 else 0, _XOR_OPSET if layout.faulty else 0)
 
 
 def _quantiser_inputs(key: str, number_format: Format, *, faulty: bool) -> Iterable[ValueInfoProto]:

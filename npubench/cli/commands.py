@@ -74,6 +74,10 @@ def run(
     workload: Workload,
     hw: Hardware,
     precision: opt.Precision = None,
+    dataset: opt.Dataset = None,
+    calibration: opt.Calibration = None,
+    samples: opt.Samples = None,
+    faults: opt.Faults = None,
     batch: opt.Batch = 1,
     dim: opt.Dims = None,
     knob: opt.Knobs = None,
@@ -90,6 +94,7 @@ def run(
     verbose: opt.Verbose = False,
 ) -> Answer:
     """One network on one accelerator: latency, energy, EDP, throughput, and where they go."""
+    from npubench.cli.progress import progress
     from npubench.report.run_view import coverage_warnings, run_view
     from npubench.study.gates import check_run, parse_gates
     from npubench.study.run import RunRequest
@@ -98,18 +103,22 @@ def run(
 
     place = opt.make_output(form, output, force=force, quiet=quiet)
     gates = parse_gates(fail_if or (), max_unknown=max_unknown, strict=strict)
-    result = run_one(
-        RunRequest(
-            workload=workload,
-            hardware=hw,
-            dims=opt.read_dims(dim),
-            batch=batch,
-            precision=precision,
-            knobs=opt.read_pairs("--knob", knob),
-            overrides=opt.read_pairs("--set", set_),
-            seed=seed,
-        )
+    request = RunRequest(
+        workload=workload,
+        hardware=hw,
+        dims=opt.read_dims(dim),
+        batch=batch,
+        precision=precision,
+        knobs=opt.read_pairs("--knob", knob),
+        overrides=opt.read_pairs("--set", set_),
+        seed=seed,
+        dataset=dataset,
+        calibration=calibration,
+        samples=samples,
+        faults=faults,
     )
+    with progress("accuracy", quiet=quiet) as step:
+        result = run_one(request, on_sample=step)
     return Answer(
         view=run_view(result, layers=layers, verbose=verbose),
         document=lambda: to_json(result),
@@ -154,6 +163,10 @@ def compare(
         ),
     ] = None,
     precision: opt.Precision = None,
+    dataset: opt.Dataset = None,
+    calibration: opt.Calibration = None,
+    samples: opt.Samples = None,
+    faults: opt.Faults = None,
     batch: opt.Batch = 1,
     dim: opt.Dims = None,
     knob: opt.Knobs = None,
@@ -184,6 +197,10 @@ def compare(
         precision=precision,
         knobs=opt.read_pairs("--knob", knob),
         overrides=opt.read_pairs("--set", set_),
+        dataset=dataset,
+        calibration=calibration,
+        samples=samples,
+        faults=faults,
     )
     with progress("compare", quiet=quiet) as step:
         result = compare_all(workloads, hw or (), asked, baseline=baseline, seed=seed, on_run=step)
@@ -223,6 +240,10 @@ def sweep(
         typer.Option("--dry-run", envvar="NPUBENCH_DRY_RUN", help="Print the points, run none."),
     ] = False,
     precision: opt.Precision = None,
+    dataset: opt.Dataset = None,
+    calibration: opt.Calibration = None,
+    samples: opt.Samples = None,
+    faults: opt.Faults = None,
     batch: opt.Batch = 1,
     dim: opt.Dims = None,
     knob: opt.Knobs = None,
@@ -259,6 +280,10 @@ def sweep(
         knobs=opt.read_pairs("--knob", knob),
         overrides=opt.read_pairs("--set", set_),
         seed=seed,
+        dataset=dataset,
+        calibration=calibration,
+        samples=samples,
+        faults=faults,
     )
     plan = plan_sweep(request, [parse_axis(text) for text in axis or ()], session)
     axes = tuple((one.name, one.values) for one in plan.axes)

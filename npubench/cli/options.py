@@ -14,8 +14,11 @@ from npubench.errors import OptionError, Problem
 
 __all__ = [
     "Batch",
+    "Calibration",
+    "Dataset",
     "Dims",
     "FailIf",
+    "Faults",
     "Files",
     "Force",
     "FormOption",
@@ -24,6 +27,7 @@ __all__ = [
     "MaxUnknown",
     "Precision",
     "Quiet",
+    "Samples",
     "Seed",
     "Settings",
     "Strict",
@@ -62,8 +66,48 @@ Precision = Annotated[
         "--precision",
         envvar="NPUBENCH_PRECISION",
         metavar="P",
-        help="w8a8, a format such as bf16, or 'model' for what the file states. "
+        help="w8a8, a format such as bf16, a published setting such as hawq_latency_0.5, a plan "
+        "file (.yaml), or 'model' for what the file states. "
         "Default: the model's own, else the accelerator's.",
+    ),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        envvar="NPUBENCH_DATASET",
+        metavar="D",
+        help="Measure the accuracy of what is executed: 'digits', an .npz file, idx or CIFAR "
+        "files, a folder of images, tokens, or a recipe (.yaml).",
+    ),
+]
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration",
+        envvar="NPUBENCH_CALIBRATION",
+        metavar="C",
+        help="Ranges of activations: minmax, percentile[:P], entropy or mse (the default); "
+        "',mse-weights' and ',bias-correction' may follow.",
+    ),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        "--samples",
+        envvar="NPUBENCH_SAMPLES",
+        metavar="N",
+        help="Measure on N samples drawn by the seed. Default: all.",
+    ),
+]
+Faults = Annotated[
+    float | None,
+    typer.Option(
+        "--faults",
+        envvar="NPUBENCH_FAULTS",
+        metavar="RATE",
+        help="Flip each stored bit of weights and activations with this probability "
+        "while measuring.",
     ),
 ]
 Batch = Annotated[
@@ -125,7 +169,7 @@ Force = Annotated[
 Seed = Annotated[
     int,
     typer.Option(
-        "--seed", envvar="NPUBENCH_SEED", metavar="N", help="Recorded in the result's stamp."
+        "--seed", envvar="NPUBENCH_SEED", metavar="N", help="Of whatever is drawn; stamped."
     ),
 ]
 MaxUnknown = Annotated[

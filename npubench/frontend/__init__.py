@@ -33,6 +33,7 @@ def load_network(
     path: str | PathLike[str],
     dims: Mapping[str, int] = MappingProxyType({}),
     name: str | None = None,
+    shown: str | None = None,
 ) -> LoadedNetwork:
     """Read an ONNX file and lower it.
 
@@ -40,6 +41,7 @@ def load_network(
         path: the model; external data is looked for beside it.
         dims: values of symbolic dimensions by name.
         name: the network's name in tables; the file's stem if None.
+        shown: the file's name in messages; the path itself if None.
 
     Raises:
         ModelError: the file cannot be read, a shape stays unknown, or the graph contradicts itself.
@@ -48,5 +50,5 @@ def load_network(
     from npubench.frontend.load import read_graph
     from npubench.frontend.lower import lower_graph
 
-    loaded = lower_graph(read_graph(Path(path), dims))
+    loaded = lower_graph(read_graph(Path(path), dims, shown=shown))
     return replace(loaded, network=replace(loaded.network, name=name or Path(path).stem))

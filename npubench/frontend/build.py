@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -69,7 +70,7 @@ def run_graph(graph: GraphProto, scope: Scope) -> list[Fact]:
         scope.define(tensor.name, _held(tensor, scope))
     for sparse in graph.sparse_initializer:
         name = sparse.values.name
-        scope.define(name, sparse_fact(sparse, scope.global_name(name)))
+        scope.define(name, _counted(sparse_fact(sparse, scope.global_name(name)), scope))
     for info in (*graph.value_info, *graph.output):
         scope.hints[info.name] = info
     walk_nodes(graph.node, scope, [info.name for info in graph.output])
@@ -78,7 +79,13 @@ def run_graph(graph: GraphProto, scope: Scope) -> list[Fact]:
 
 
 def _held(tensor: TensorProto, scope: Scope) -> Fact:
-    return tensor_fact(tensor, scope.global_name(tensor.name), scope.session.external)
+    fact = tensor_fact(tensor, scope.global_name(tensor.name), scope.session.external)
+    return _counted(fact, scope)
+
+
+def _counted(constant: Fact, scope: Scope) -> Fact:
+    """A constant of the file, told whether it counts as a parameter."""
+    return constant if scope.session.constants_count else replace(constant, parameter=False)
 
 
 def walk_nodes(nodes: Sequence[NodeProto], scope: Scope, outputs: Sequence[str]) -> None:
@@ -167,7 +174,7 @@ def _constant(node: NodeProto, scope: Scope) -> None:
         raise ModelError(
             Problem(f"{node_label(node)}: a Constant has no attribute '{attribute.name}'")
         )
-    scope.define(node.output[0], fact)
+    scope.define(node.output[0], _counted(fact, scope))
 
 
 def _operator(node: NodeProto, inputs: Sequence[Fact | None], scope: Scope) -> None:
@@ -197,7 +204,7 @@ def _operator(node: NodeProto, inputs: Sequence[Fact | None], scope: Scope) -> N
             and (domain != "" or node.op_type not in _RANDOM)
         )
     )
-    largest = max(facts, key=lambda f: f.elements, default=None)
+    largest = max(facts, key=lambda f: (f.parameter, f.elements), default=None)
     names: list[str] = []
     for index, (name, (elem, shape)) in enumerate(zip(node.output, results, strict=True)):
         if not name or shape is None or not elem:
@@ -220,6 +227,8 @@ def _operator(node: NodeProto, inputs: Sequence[Fact | None], scope: Scope) -> N
                 if largest is None or node.op_type in ("Shape", "Size", "ConstantOfShape")
                 else largest.origin or unique,
                 missing=next((f.missing for f in facts if f.missing), ""),
+                parameter=scope.session.constants_count
+                or any(f.is_weight and f.parameter for f in facts),
             )
         scope.define(name, fact)
     if not constant:

@@ -37,6 +37,8 @@ class Value:
         origin: for a weight that was computed (transposed, gathered from, dequantised), the name
             of the largest held value it comes from; ``""`` for any other. Parameters are counted
             over distinct origins, so that a table that is used twice counts once.
+        parameter: of a weight: whether it is a parameter of the network, or made of one; in a file
+            that lists its weights, a constant that is none of them is not.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Value:
     is_weight: bool = False
     data: npt.NDArray[np.generic] | None = None
     origin: str = ""
+    parameter: bool = True
 
 
 @dataclass(frozen=True, slots=True)

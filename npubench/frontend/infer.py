@@ -21,6 +21,17 @@ Inferred = tuple[int, tuple[int, ...] | None]
 _FLOAT_VALUES = 16
 # onnx keeps versions in 32 bits; a file states them in 64.
 _NEWEST = 2**31 - 1
+# Operators that move a window over operand 0, and the place of the weight whose last axes are its
+# extents; None for those that state it in an attribute.
+_WINDOWED: Mapping[str, int | None] = {
+    "AveragePool": None,
+    "Conv": 1,
+    "ConvInteger": 1,
+    "DeformConv": 1,
+    "LpPool": None,
+    "MaxPool": None,
+    "QLinearConv": 3,
+}
 
 
 def node_label(node: NodeProto) -> str:
@@ -64,6 +75,8 @@ def infer_standard(
     Raises:
         ModelError: the operands do not fit together, or a result is no tensor.
     """
+    if schema.name in _WINDOWED and not schema.domain:
+        _check_window(node, inputs, _WINDOWED[schema.name])
     types: dict[str, TypeProto] = {}
     data = {}
     for name, fact in zip(node.input, inputs, strict=True):
@@ -116,6 +129,43 @@ def _inferred(kind: TypeProto) -> Inferred:
     extents = tensor_dims(kind)
     shape = tuple(e for e in extents if isinstance(e, int))
     return elem, shape if len(shape) == len(extents) else None
+
+
+def _check_window(node: NodeProto, inputs: Sequence[Fact | None], weight: int | None) -> None:
+    """That a window fits its padded input, where onnx gives an empty result without a word.
+
+    Attributes that do not fit each other are left to onnx.
+    """
+    given = {attribute.name: attribute for attribute in node.attribute}
+    spaces = [fact.shape[2:] if fact is not None else () for fact in inputs]
+    if len(spaces) <= (weight or 0):
+        return
+    extent, space = spaces[0], len(spaces[0])
+
+    def listed(name: str, default: int, count: int = space) -> tuple[int, ...]:
+        return tuple(given[name].ints) if name in given else (default,) * count
+
+    kernel = listed("kernel_shape", 0) if weight is None else spaces[weight]
+    strides, dilations = listed("strides", 1), listed("dilations", 1)
+    auto_pad = given["auto_pad"].s if "auto_pad" in given else b"NOTSET"
+    pads = (0,) * (2 * space) if auto_pad == b"VALID" else listed("pads", 0, 2 * space)
+    fitting = len(kernel) == len(strides) == len(dilations) == space and len(pads) == 2 * space
+    if auto_pad.startswith(b"SAME") or not fitting or min(strides, default=0) < 1:
+        return
+    padded = tuple(e + a + b for e, a, b in zip(extent, pads[:space], pads[space:], strict=True))
+    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
+    # With ceil_mode the last window may hang over the end, by less than one step.
+    hangs = "ceil_mode" in given and given["ceil_mode"].i != 0
+    slack = [step - 1 if hangs else 0 for step in strides]
+    if all(r <= p + s for r, p, s in zip(reach, padded, slack, strict=True)):
+        return
+    spread = f", dilated to {shape_text(reach)}," if reach != kernel else ""
+    raise mistake(
+        node,
+        inputs,
+        f"a kernel of {shape_text(kernel)}{spread} is larger than its padded input of "
+        f"{shape_text(padded)}",
+    )
 
 
 def mistake(node: NodeProto, inputs: Sequence[Fact | None], reason: str) -> ModelError:

@@ -40,6 +40,7 @@ def read_graph(
     *,
     trip_counts: Mapping[str, int] = _NO_DIMS,
     weight_inputs: Collection[str] | None = None,
+    shown: str | None = None,
 ) -> Graph:
     """Read an ONNX file.
 
@@ -50,6 +51,7 @@ def read_graph(
         trip_counts: trips of loops by name; the same as ``<loop>.trips`` in ``dims``.
         weight_inputs: graph inputs that are weights; None lets the file say, or the way in which
             they are used, which the graph's assumptions then state.
+        shown: the file's name in messages; the path itself if None.
 
     Raises:
         ModelError: the file cannot be read as a network; every problem names the file.
@@ -66,7 +68,8 @@ def read_graph(
             name=path.stem,
         )
     except ModelError as error:
-        raise ModelError(*(replace(p, file=p.file or str(path)) for p in error.problems)) from error
+        file = shown or str(path)
+        raise ModelError(*(replace(p, file=p.file or file) for p in error.problems)) from error
 
 
 def read_graph_proto(
@@ -98,17 +101,18 @@ def read_graph_proto(
     loops = _loop_names(model)
     trips = _trip_counts(dims, trip_counts, loops)
     symbols = Dims({k: v for k, v in dims.items() if k not in _keys(loops)})
+    inputs = _fed_inputs(graph)
+    held = find_weight_inputs(model, inputs, weight_inputs)
     session = Session(
         functions={(default_domain(f.domain), f.name, f.overload): f for f in model.functions},
         opsets=opsets,
         external=ExternalData(folder),
         dims=symbols,
         trips=trips,
+        constants_count=not held.stated,
     )
-    inputs = _fed_inputs(graph)
-    held, note = find_weight_inputs(model, inputs, weight_inputs)
     shapes, assumptions = resolve_inputs(inputs, symbols, _keys(loops))
-    for text in (*assumptions, *note):
+    for text in (*assumptions, *held.assumptions):
         session.assume(text)
     session.taken.update(_names(graph))
     builder = Builder(session)
@@ -117,7 +121,7 @@ def read_graph_proto(
     for info in inputs:
         elem = info.type.tensor_type.elem_type
         storage = element_format(elem, f"input '{info.name}'")
-        weight = info.name in held
+        weight = info.name in held.names
         origin = info.name if weight else ""
         fact = Fact(info.name, shapes[info.name], elem, storage, weight, None, origin)
         scope.define(info.name, fact)

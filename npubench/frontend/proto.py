@@ -94,6 +94,7 @@ class Fact:
         data: the elements, where known and small.
         origin: the largest tensor of the file that a weight was computed from.
         missing: why a small constant's elements are not known, for the message if they are needed.
+        parameter: as `Value.parameter`.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Fact:
     data: Array | None = None
     origin: str = ""
     missing: str = ""
+    parameter: bool = True
 
     @property
     def elements(self) -> int:
@@ -124,6 +126,7 @@ def value_of(fact: Fact) -> Value:
         is_weight=fact.is_weight,
         data=fact.data,
         origin=fact.origin if fact.origin != fact.name else "",
+        parameter=fact.parameter,
     )
 
 

@@ -77,7 +77,7 @@ class Call:
         node = helper.make_node(
             op,
             names,
-            ["o"],
+            [next((output for output in self.node.output if output), "o")],
             name=self.node.name,
         )
         node.attribute.extend(

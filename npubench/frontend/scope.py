@@ -34,6 +34,8 @@ class Session:
         external: reader of small external tensors.
         dims: values of symbolic dimensions.
         trips: trip counts by loop name, as the user gave them.
+        constants_count: whether values inside the file are parameters: not in a skeleton, which
+            lists its parameters among its inputs.
         assumptions: what reading had to decide, in order, each once.
         taken: names of values in use anywhere in the model.
         visited: nodes walked so far, bodies and functions included.
@@ -44,6 +46,7 @@ class Session:
     external: ExternalData
     dims: Dims
     trips: Mapping[str, int]
+    constants_count: bool = True
     assumptions: dict[str, None] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     visited: int = 0

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 from onnx import NodeProto, TensorProto
 
+from npubench.frontend.equation import label_extents, parse_equation
 from npubench.frontend.fold import Array
 from npubench.frontend.infer import Inferred
 from npubench.frontend.proto import Fact, shape_text
@@ -105,6 +106,18 @@ def _stft(call: Call) -> list[Inferred | None]:
     return [(call.elem(0), (batch, frames, bins, 2))]
 
 
+def _einsum(call: Call) -> list[Inferred | None]:
+    """onnx takes a label's extent from one operand, also where that is 1 and is to be repeated."""
+    shapes = [call.shape(index) for index in range(len(call.inputs))]
+    try:
+        equation = str(call.attributes.get("equation", ""))
+        operands, result = parse_equation(equation, [len(shape) for shape in shapes])
+        extents = label_extents(operands, shapes)
+    except ValueError as error:
+        raise call.wrong(str(error)) from error
+    return [(call.elem(0), tuple(extents[label] for label in result))]
+
+
 def _compress(call: Call) -> list[Inferred | None]:
     condition = call.fact(1).data
     if condition is None:
@@ -135,7 +148,12 @@ def _most_boxes(call: Call, assume: Callable[[str], None]) -> list[Inferred | No
     return [(TensorProto.INT64, kept)]
 
 
-_INSTEAD: dict[str, Rule] = {"Range": _range, "STFT": _stft, "Split": _split}
+_INSTEAD: dict[str, Rule] = {
+    "Einsum": _einsum,
+    "Range": _range,
+    "STFT": _stft,
+    "Split": _split,
+}
 _SILENT: dict[str, Rule] = {
     "Compress": _compress,
     "GroupNormalization": same,

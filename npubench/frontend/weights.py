@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from npubench.errors import ModelError, Problem, did_you_mean
 from npubench.frontend.order import bodies
 
-__all__ = ["METADATA_KEY", "find_weight_inputs"]
+__all__ = ["METADATA_KEY", "WeightInputs", "find_weight_inputs"]
 
 METADATA_KEY = "npubench.weight_inputs"
 
@@ -62,10 +63,25 @@ _TYPES = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class WeightInputs:
+    """Inputs that are weights.
+
+    Attributes:
+        names: of the inputs.
+        stated: whether the caller or the file lists them, so that nothing else is a parameter.
+        assumptions: what was guessed instead.
+    """
+
+    names: frozenset[str] = frozenset()
+    stated: bool = False
+    assumptions: tuple[str, ...] = ()
+
+
 def find_weight_inputs(
     model: ModelProto, inputs: Sequence[ValueInfoProto], stated: Collection[str] | None
-) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Names of the inputs that are weights, and the assumption if they had to be guessed.
+) -> WeightInputs:
+    """The inputs that are weights, as stated or else as they are used.
 
     Args:
         model: the whole model; its metadata may list them under `METADATA_KEY`.
@@ -83,15 +99,17 @@ def find_weight_inputs(
             if name not in names:
                 hint = did_you_mean(name, names)
                 raise ModelError(Problem(f"weight input '{name}' is no input", hint=hint))
-        return frozenset(stated), ()
+        # An empty list says that no input is a weight; the weights are inside the file then.
+        return WeightInputs(frozenset(stated), stated=bool(stated))
     found = _guess(model.graph, inputs)
     if not found:
-        return frozenset(), ()
+        return WeightInputs()
     listed = ", ".join(f"'{n}'" for n in names if n in found)
     if len(found) > 3:
         first = [n for n in names if n in found][:3]
         listed = ", ".join(f"'{n}'" for n in first) + f" and {len(found) - 3} more"
-    return found, (f"{len(found)} inputs are used as weights only and taken as such: {listed}",)
+    note = f"{len(found)} inputs are used as weights only and taken as such: {listed}"
+    return WeightInputs(found, assumptions=(note,))
 
 
 def _from_metadata(model: ModelProto) -> list[str] | None:

@@ -62,10 +62,14 @@ class Network:
 
     @cached_property
     def parameters(self) -> int:
-        """Elements of every distinct weight tensor that a layer reads, or that one comes from."""
+        """Elements of every distinct parameter that a layer reads, or that such a one is made of.
+
+        Constants of the program (`Tensor.parameter` is False) are weights, but no parameters.
+        """
         used = {name for layer in self.layers for name in layer.inputs}
         weights = (t for t in self.tensors.values() if t.role is Role.WEIGHT and t.name in used)
-        return sum(self.tensors[name].elements for name in {t.origin or t.name for t in weights})
+        sources = (self.tensors[name] for name in {t.origin or t.name for t in weights})
+        return sum(tensor.elements for tensor in sources if tensor.parameter)
 
     @cached_property
     def mac_layers(self) -> tuple[MacLayer, ...]:

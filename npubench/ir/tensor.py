@@ -32,6 +32,8 @@ class Tensor:
         axes: one name per axis where known (``("B", "C", "Y", "X")``), else empty.
         origin: for a weight computed from another one (a slice, rows gathered from a table), the
             name of that tensor of the same network; parameters count there. Empty otherwise.
+        parameter: of a weight: whether it counts as a parameter of the network. False for a
+            constant of the program, such as a mask, in a file that lists its parameters.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Tensor:
     role: Role = Role.ACTIVATION
     axes: tuple[str, ...] = ()
     origin: str = ""
+    parameter: bool = True
 
     @property
     def elements(self) -> int:

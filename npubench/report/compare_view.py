@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from npubench.report.accuracy_view import (
+    ACCURACY_KEYS,
+    accuracy_cells,
+    accuracy_columns,
+    accuracy_record,
+)
 from npubench.report.columns import RATIOS, TOTALS, figure_columns
 from npubench.report.run_view import constant_notes
 from npubench.report.table import Cell, Column, Table, View, label, number, quantity, ratio
@@ -72,11 +78,13 @@ def _machines(comparison: Comparison) -> Table:
 def _figures(comparison: Comparison) -> Table:
     runs = comparison.runs
     figures = figure_columns([run.totals for run in runs])
+    accuracy = accuracy_columns([run.accuracy for run in runs])
     columns = (
         label("workload", "Workload", "shorten"),
         label("hardware", "Accelerator", "shorten"),
         label("precision", "Precision", "shorten"),
         *figures,
+        *accuracy,
     )
     rows = tuple(
         (
@@ -84,6 +92,7 @@ def _figures(comparison: Comparison) -> Table:
             run.hardware.name,
             run.precision_summary[1],
             *(getattr(run.totals, column.key) for column in figures),
+            *accuracy_cells(run.accuracy, accuracy),
         )
         for workload, run in zip(_once(r.workload.name for r in runs), runs, strict=True)
     )
@@ -115,6 +124,7 @@ def _record(comparison: Comparison) -> Table:
     keys = (
         *("workload", "hardware", "precision", "batch", "node_nm"),
         *TOTALS,
+        *ACCURACY_KEYS,
         *(f"{name}_ratio" for name in RATIOS),
     )
     rows: list[tuple[Cell, ...]] = []
@@ -125,10 +135,11 @@ def _record(comparison: Comparison) -> Table:
                 *(run.workload.name, run.hardware.name, run.precision_summary[1]),
                 *(run.options.batch, run.hardware.node_nm),
                 *(getattr(run.totals, key) for key in TOTALS),
+                *accuracy_record(run.accuracy),
                 *_ratio_cells(ratio),
             )
         )
-    blank: tuple[Cell, ...] = (None,) * (3 + len(TOTALS))
+    blank: tuple[Cell, ...] = (None,) * (3 + len(TOTALS) + len(ACCURACY_KEYS))
     rows += [(r.workload, r.hardware, *blank, *_ratio_cells(r)) for r in ratios.values()]
     return Table("", tuple(Column(key, key) for key in keys), tuple(rows))
 

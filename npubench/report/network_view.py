@@ -28,7 +28,7 @@ def network_view(loaded: LoadedNetwork, *, layers: bool = False) -> View:
     return View(
         title=(
             f"{network.name}: {engineering(network.macs, 'MAC')}, "
-            f"{engineering(network.parameters, '_').removesuffix('_')} parameters, "
+            f"{engineering(network.parameters, '_').removesuffix('_').rstrip()} parameters, "
             f"{plural(len(network.layers), 'layer')}"
         ),
         tables=(_tensor_table(network), shown, *((every,) if layers else ())),

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from npubench.machines.protocol import OVERLAP, ConstantUse
+from npubench.report.accuracy_view import (
+    ACCURACY_KEYS,
+    accuracy_record,
+    accuracy_source,
+    accuracy_table,
+)
 from npubench.report.columns import TOTALS, totals_columns
 from npubench.report.table import Cell, Column, Table, View, count, fixed, label, quantity, share
 from npubench.report.text import bar, plural
-from npubench.study.result import Accuracy, Coverage, RunResult
+from npubench.study.result import Coverage, RunResult
 from npubench.units import engineering
 
 __all__ = ["constant_notes", "coverage_warnings", "origin", "run_view"]
@@ -29,7 +35,8 @@ def run_view(result: RunResult, *, layers: bool = False, verbose: bool = False) 
     """
     per_layer = _layer_table(result)
     totals = _totals_table(result)
-    tables = [totals, *_breakdowns(result)]
+    accuracy = accuracy_table(result.accuracy)
+    tables = [totals, *(() if accuracy is None else (accuracy,)), *_breakdowns(result)]
     if result.coverage.approximated.ops or result.coverage.unknown.ops:
         tables.append(_ledger(result.coverage))
     if layers:
@@ -75,7 +82,9 @@ def _record(result: RunResult) -> Table:
         "hardware_sha256": result.hardware.sha256,
         "npubench": result.stamp.npubench,
     }
-    values = {**stamps, **{key: getattr(result.totals, key) for key in TOTALS}, **versions}
+    accuracy = dict(zip(ACCURACY_KEYS, accuracy_record(result.accuracy), strict=True))
+    totals = {key: getattr(result.totals, key) for key in TOTALS}
+    values = {**stamps, **totals, **accuracy, **versions}
     columns = tuple(Column(key, key) for key in values)
     return Table("", columns, (tuple(values.values()),))
 
@@ -143,6 +152,7 @@ def _ledger(coverage: Coverage) -> Table:
 def _layer_table(result: RunResult) -> Table:
     seconds = [layer.cycles / result.clock_hz for layer in result.layers]
     causes = _main_parts(result)
+    noisy = bool(result.accuracy.sqnr_db)
     rows = tuple(
         (
             layer.name,
@@ -153,6 +163,7 @@ def _layer_table(result: RunResult) -> Table:
             time,
             layer.energy_j,
             layer.utilization,
+            *((result.accuracy.sqnr_db.get(layer.name),) if noisy else ()),
             cause,
         )
         for layer, time, cause in zip(result.layers, seconds, causes, strict=True)
@@ -166,6 +177,7 @@ def _layer_table(result: RunResult) -> Table:
         quantity("latency_s", "Latency", "s", seconds),
         quantity("energy_j", "Energy", "J", [layer.energy_j for layer in result.layers]),
         share("utilization", "Util."),
+        *((fixed("sqnr_db", "SQNR", 1, "dB"),) if noisy else ()),
         label(
             "bound", "Bound by", "clip", lambda cause: part_name(cause.partition(":")[2] or cause)
         ),
@@ -215,7 +227,7 @@ def _notes(result: RunResult) -> tuple[str, ...]:
     return (
         f"Latency of {subject}, host transfer excluded. EDP = energy x latency, lower is better.",
         f"Precision: {asked}. {_setting(result)}",
-        *_accuracy_note(result.accuracy),
+        *accuracy_source(result.accuracy),
         *constant_notes(result.constants, result.totals.energy_j),
         *((f"Assumed: {assumptions}.",) if assumptions else ()),
         f"Model sha256 {result.workload.sha256[:8] or 'none'}, "
@@ -234,17 +246,6 @@ def _setting(result: RunResult) -> str:
     }
     parts = ", ".join(f"{name} {text}" for name, text in (clock | knobs | memories).items())
     return f"{parts[0].upper()}{parts[1:]}."
-
-
-def _accuracy_note(accuracy: Accuracy) -> tuple[str, ...]:
-    if accuracy.kind == "none" or accuracy.value is None:
-        return ()
-    n = f", {accuracy.n} samples" if accuracy.n is not None else ""
-    drop = f", drop {accuracy.drop:.2f}" if accuracy.drop is not None else ""
-    source = f" ({accuracy.source})" if accuracy.source else ""
-    return (
-        f"Accuracy, {accuracy.kind}: {accuracy.metric} {accuracy.value:.2f} %{drop}{n}{source}.",
-    )
 
 
 def constant_notes(

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from npubench.report.accuracy_view import (
+    ACCURACY_KEYS,
+    accuracy_cells,
+    accuracy_columns,
+    accuracy_record,
+)
 from npubench.report.columns import TOTALS, figure_columns
 from npubench.report.table import Cell, Column, Table, View, label
 from npubench.report.text import plural
@@ -50,6 +56,7 @@ def plan_view(workload: str, hardware: str, points: Sequence[Mapping[str, str]])
 
 def _points_table(axes: list[str], points: tuple[SweepPoint, ...]) -> Table:
     figures = figure_columns([p.totals for p in points if p.totals is not None])
+    accuracy = accuracy_columns([p.accuracy for p in points if p.accuracy is not None])
     several = len({(p.workload, p.hardware) for p in points}) > 1
     subject = (
         (label("workload", "Workload", "shorten"), label("hardware", "Accelerator", "shorten"))
@@ -60,6 +67,7 @@ def _points_table(axes: list[str], points: tuple[SweepPoint, ...]) -> Table:
         *subject,
         *(Column(axis, axis, overflow="shorten") for axis in axes),
         *figures,
+        *accuracy,
         label("status", "Status"),
     )
     rows = tuple(
@@ -67,6 +75,7 @@ def _points_table(axes: list[str], points: tuple[SweepPoint, ...]) -> Table:
             *((p.workload, p.hardware) if several else ()),
             *(p.axes[axis] for axis in axes),
             *(None if p.totals is None else getattr(p.totals, c.key) for c in figures),
+            *accuracy_cells(p.accuracy, accuracy),
             p.status,
         )
         for p in points
@@ -88,12 +97,13 @@ def _one_line(error: str | None) -> str:
 
 
 def _record(axes: list[str], points: tuple[SweepPoint, ...]) -> Table:
-    keys = (*axes, "workload", "hardware", "status", *TOTALS, "error")
+    keys = (*axes, "workload", "hardware", "status", *TOTALS, *ACCURACY_KEYS, "error")
     rows: list[tuple[Cell, ...]] = [
         (
             *(p.axes[axis] for axis in axes),
             *(p.workload, p.hardware, p.status),
             *(None if p.totals is None else getattr(p.totals, key) for key in TOTALS),
+            *accuracy_record(p.accuracy),
             None if p.error is None else _one_line(p.error),
         )
         for p in points

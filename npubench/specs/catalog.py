@@ -206,6 +206,11 @@ class WorkloadEntry(SpecModel):
         return data_folder("workloads") / self.file
 
     @property
+    def shown(self) -> str:
+        """The file's name in messages, wherever npubench is installed."""
+        return f"workloads/{self.file}"
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Everything it answers to: its name, then its aliases."""
         return (self.name, *self.aliases)

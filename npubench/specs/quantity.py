@@ -210,7 +210,9 @@ class _Kind:
             confidence = "assumed" if self.whole and "source" not in given else "published"
         if not isinstance(confidence, str) or confidence not in CONFIDENCES:
             message = f"expected one of {', '.join(CONFIDENCES)}, got {shown(confidence)}"
-            hint = did_you_mean(str(confidence), CONFIDENCES)
+            near = did_you_mean(str(confidence), CONFIDENCES)
+            # The message lists the choices already.
+            hint = near if near is not None and near.startswith("did you mean") else None
             wrong.append((("confidence",), message, hint))
         elif confidence != "assumed" and "source" not in given:
             hint = "say where the figure is from, or write 'confidence: assumed'"

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import yaml
 
@@ -131,9 +131,23 @@ def plain(node: Node) -> Plain:
         return text == "true"
     if INTEGER.fullmatch(text):
         return int(text)
-    if _DECIMAL.fullmatch(text) and math.isfinite(value := float(text)):
+    if _DECIMAL.fullmatch(text) and math.isfinite(value := _Written(text)):
         return value
     return text
+
+
+class _Written(float):
+    """A number that a message shows as it was written: ``1e3``, not ``1000.0``."""
+
+    __slots__ = ("text",)
+
+    def __new__(cls, text: str) -> Self:
+        self = super().__new__(cls, text)
+        self.text = text
+        return self
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def item_name(item: Node) -> str | None:

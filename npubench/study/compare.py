@@ -68,6 +68,10 @@ def compare(
             knobs=options.knobs,
             overrides=options.overrides,
             seed=seed,
+            dataset=options.dataset,
+            calibration=options.calibration,
+            samples=options.samples,
+            faults=options.faults,
         )
         try:
             result = run(request, session)

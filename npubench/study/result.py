@@ -77,6 +77,10 @@ class Options:
     precision: str | None = None
     knobs: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, str] = field(default_factory=dict)
+    dataset: str | None = None
+    calibration: str | None = None
+    samples: int | None = None
+    faults: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,21 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Accuracy in percent beside the hardware numbers; kind ``none`` when nobody measured it."""
+    """Accuracy beside the hardware numbers, of the executed plan.
+
+    Attributes:
+        kind: ``measured``, ``published``, or ``none`` when there is neither.
+        metric: ``top1`` in percent, or ``perplexity``.
+        value: the accuracy.
+        drop: points lost against the float network (what a perplexity rose by).
+        n: samples measured.
+        interval: 95 % interval of the value.
+        source: data set and method, or the publication.
+        reference: of the float network in the same run or the same publication.
+        top5: in percent.
+        agreement: percent of samples that plan and float network answer alike.
+        sqnr_db: signal to quantisation noise of each layer's result.
+    """
 
     kind: str = "none"
     metric: str | None = None
@@ -122,6 +140,10 @@ class Accuracy:
     n: int | None = None
     interval: tuple[float, float] | None = None
     source: str | None = None
+    reference: float | None = None
+    top5: float | None = None
+    agreement: float | None = None
+    sqnr_db: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
@@ -15,6 +15,7 @@ from npubench.frontend import LoadedNetwork
 from npubench.ir import Network, PrecisionPlan
 from npubench.machines.protocol import Cost, LayerCost, Legalised, Machine, evaluate
 from npubench.precision.sources import check_precision, find_plan
+from npubench.study.accuracy import Measuring, check_measuring, find_accuracy
 from npubench.study.coverage import measure_coverage
 from npubench.study.result import (
     Accuracy,
@@ -46,7 +47,11 @@ class RunRequest:
             machine's default.
         knobs: knob settings of the spec, as text with units.
         overrides: values of other fields of the spec by dotted path, applied in order.
-        seed: recorded; nothing here is random.
+        seed: of the choice of samples and of bit errors; recorded.
+        dataset: measure the accuracy on it; None takes a published one, if there is any.
+        calibration: of that measurement, see `npubench.accuracy.calibrate`.
+        samples: how many of the data set's samples; None for all.
+        faults: bit error rate of the memories while measuring; None for none.
     """
 
     workload: str
@@ -57,14 +62,30 @@ class RunRequest:
     knobs: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
+    dataset: str | None = None
+    calibration: str | None = None
+    samples: int | None = None
+    faults: float | None = None
+
+    @property
+    def measuring(self) -> Measuring | None:
+        """How to measure the accuracy; None without a data set."""
+        if self.dataset is None:
+            return None
+        return Measuring(self.dataset, self.calibration, self.samples, self.faults, self.seed)
 
 
-def run(request: RunRequest, session: Session | None = None) -> RunResult:
+def run(
+    request: RunRequest,
+    session: Session | None = None,
+    on_sample: Callable[[int, int], None] | None = None,
+) -> RunResult:
     """Lower, legalise, map and cost a network, and put the result together.
 
     Args:
         request: what to run.
         session: shared between runs that have networks or machines in common.
+        on_sample: called with samples measured and samples in all.
 
     Raises:
         InputError: names, files, options or a network this machine cannot run.
@@ -79,7 +100,16 @@ def run(request: RunRequest, session: Session | None = None) -> RunResult:
     legalised = machine.legalise(batched, plan)
     cost = evaluate(machine, batched, legalised.executed)
     _check_cost(batched, cost, machine)
-    return _assemble(request, loaded.network, machine, legalised, cost)
+    accuracy = find_accuracy(
+        request.workload,
+        request.dims,
+        loaded,
+        legalised,
+        request.measuring,
+        session,
+        on_sample,
+    )
+    return _assemble(request, loaded.network, machine, legalised, cost, accuracy)
 
 
 def check_request(request: RunRequest) -> None:
@@ -92,6 +122,7 @@ def check_request(request: RunRequest) -> None:
         raise OptionError(f"--batch: expected a whole number from 1, got {request.batch}")
     if request.precision is not None:
         check_precision(request.precision)
+    check_measuring(request.dataset, request.calibration, request.samples, request.faults)
 
 
 def make_stamp(seed: int) -> Stamp:
@@ -153,6 +184,7 @@ def _assemble(
     machine: Machine[Any],
     legalised: Legalised,
     cost: Cost,
+    accuracy: Accuracy,
 ) -> RunResult:
     info = machine.info
     names = [layer.name for layer in network.mac_layers]
@@ -181,6 +213,10 @@ def _assemble(
             precision=request.precision,
             knobs=dict(request.knobs),
             overrides=dict(request.overrides),
+            dataset=request.dataset,
+            calibration=request.calibration,
+            samples=request.samples,
+            faults=request.faults,
         ),
         requested=requested,
         executed=executed,
@@ -191,7 +227,7 @@ def _assemble(
         totals=_sum_up(cost, network.macs, request.batch, info.area_mm2),
         layers=tuple(_per_inference(layer, request.batch) for layer in cost.layers),
         clock_hz=cost.clock_hz,
-        accuracy=Accuracy(),
+        accuracy=accuracy,
         coverage=measure_coverage(network, cost),
         assumptions=tuple(dict.fromkeys((*network.assumptions, *cost.assumptions))),
         constants=tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, cast
 
 from npubench.errors import InputError, OptionError, SpecError
 from npubench.frontend import LoadedNetwork, load_network
@@ -20,6 +20,8 @@ __all__ = ["Session", "open_network", "parse_hardware", "settle_knobs"]
 NetworkOpener: TypeAlias = "Callable[[str, Mapping[str, int]], LoadedNetwork]"
 SpecFinder: TypeAlias = "Callable[[str], SpecDocument]"
 MachineBuilder: TypeAlias = "Callable[[SpecDocument], Machine[Any]]"
+
+_T = TypeVar("_T")
 
 _SETTING = r"[A-Za-z_][\w.-]*=[^,:=]+"
 _WITH_KNOBS = re.compile(rf"(?P<name>.+):(?P<knobs>{_SETTING}(?:,{_SETTING})*)")
@@ -52,7 +54,7 @@ def open_network(workload: str, dims: Mapping[str, int]) -> LoadedNetwork:
     """The lowered network of a catalog name, an alias or a path to an ONNX file."""
     found = find_workload(workload)
     if isinstance(found, WorkloadEntry):
-        return load_network(found.path, dims, found.name)
+        return load_network(found.path, dims, found.name, found.shown)
     return load_network(found, dims)
 
 
@@ -98,6 +100,13 @@ class Session:
         self._networks: dict[tuple[object, ...], LoadedNetwork] = {}
         self._specs: dict[str, SpecDocument] = {}
         self._machines: dict[tuple[object, ...], Machine[Any]] = {}
+        self._kept: dict[tuple[object, ...], object] = {}
+
+    def keep(self, key: tuple[object, ...], make: Callable[[], _T]) -> _T:
+        """What ``make`` gave when this key was first asked for; one kind of value per key."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast("_T", self._kept[key])
 
     def network(self, workload: str, dims: Mapping[str, int]) -> LoadedNetwork:
         """A workload at these values of its symbolic dimensions.

@@ -203,6 +203,15 @@ GRAPHS = (
         "  a newer onnx package may read it",
     ),
     network(
+        "kernel larger than the input",
+        onnx_bytes(
+            "net (float[1, 3, 2, 2] x) => (float[a, b, c, d] y) <float[4, 3, 3, 3] w> "
+            "{ y = Conv(x, w) }"
+        ),
+        "net.onnx: node 'y' (Conv): its operands do not fit: a kernel of [3, 3] is larger than its padded input of [2, 2]",
+        "  operands: 'x' [1, 3, 2, 2], 'w' [4, 3, 3, 3]",
+    ),
+    network(
         "control characters",
         edited(lambda p: p.graph.node[0].input.__setitem__(0, "\x1b[31mevil\x07")),
         "net.onnx: node 'y' (Conv): operand '\\x1b[31mevil\\x07' is not made by any node, initialiser or input",
@@ -236,6 +245,12 @@ DIMENSIONS = (
         f"{RUN} --dim x.0=8",
         "net.onnx: --dim x.0=8: input 'x' is [1, 3, 8, 8], its axis 0 is fixed at 1",
         "  a fixed leading batch is set with --batch",
+    ),
+    option(
+        "a shipped network has none",
+        "run resnet18 --hw edge8 --dim seq=8",
+        "workloads/resnet18.onnx: --dim seq: no dimension of that name",
+        "  all dimensions of this model are fixed",
     ),
     option("zero", f"{RUN} --dim seq=0", "--dim 'seq=0': expected a whole number from 1"),
     option("negative", f"{RUN} --dim seq=-8", "--dim 'seq=-8': expected a whole number from 1"),

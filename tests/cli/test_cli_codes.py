@@ -19,7 +19,7 @@ sys.path.insert(0, {root!r})
 import npubench.study.run as study
 from npubench.cli.app import main
 
-def fake(request, session=None):
+def fake(request, session=None, on_sample=None):
 {body}
 
 study.run = fake

@@ -7,6 +7,7 @@ import json
 import pytest
 from onnx import TensorProto
 
+from npubench.frontend.lower import lower_graph
 from tests.frontend.onnx_text import model, read, refusal
 
 CHAIN = """g (float[1, 4] x) => (y) <{dtype}[4, 8] w, float s = {{0.1}}, {dtype} z = {{0}}> {{
@@ -177,6 +178,34 @@ def test_the_files_word_holds():
     graph = read(proto)
     assert graph.weights == ("w",)
     assert graph.assumptions == ()
+
+
+MIXED = """g (float[1, 4] x, float[4, 8] w, float[8] beta) => (y)
+    <float[1, 8] mask = {1, 1, 1, 1, 0, 0, 0, 0}, float two = {2}> {
+    t = MatMul(x, w)
+    u = Mul(t, mask)
+    shift = Mul(beta, mask)
+    v = Add(u, shift)
+    y = Mul(v, two)
+}"""
+
+
+@pytest.mark.parametrize(
+    ("stated", "parameters"),
+    # w and beta; w, the mask (the first of two origins as large) and two.
+    [(["w", "beta"], 4 * 8 + 8), (["w"], 4 * 8), ([], 8 + 1), (None, 4 * 8 + 8 + 8 + 1)],
+)
+def test_a_skeletons_constants_are_no_parameters(stated, parameters):
+    """A file that lists its weights has said what its parameters are."""
+    graph = read(MIXED, weight_inputs=stated)
+    assert lower_graph(graph).network.parameters == parameters
+
+
+def test_a_folded_normalisation_leaves_its_shift_among_the_parameters():
+    text = """g (float[1, 3, 8, 8] x, float[4, 3, 3, 3] w, float[4] s, float[4] b, float[4] m,
+               float[4] v) => (y) { t = Conv(x, w) y = BatchNormalization(t, s, b, m, v) }"""
+    graph = read(text, weight_inputs=["w", "s", "b", "m", "v"])
+    assert lower_graph(graph).network.parameters == 4 * 3 * 3 * 3 + 4
 
 
 @pytest.mark.parametrize("text", ["{}", "[1]", "w", "[" * 100_000])

@@ -116,7 +116,8 @@ def test_an_unknown_setting(network: Network) -> None:
     with pytest.raises(InputError) as caught:
         find_plan("hawq_latency_0.6", network, None)
     assert str(caught.value) == (
-        "--precision hawq_latency_0.6: no such published setting\n  did you mean 'hawq_latency_0.5'?"
+        "--precision hawq_latency_0.6: no such published setting\n"
+        "  did you mean 'hawq_latency_0.5'?"
     )
 
 

@@ -18,6 +18,22 @@ HEADER_KEYS = (
 ALLOWED = HEADER_KEYS + "modes, name, node, notes, rows, scale, slack, title"
 
 
+@pytest.mark.parametrize("number", ["1e3", "0.50", "99999999999999999999999"])
+def test_a_number_is_echoed_as_it_was_written(document, toy, refuse, number: str) -> None:
+    wrong = document.override("rows", number, "--set rows")
+    assert refuse(OptionError, lambda: wrong.validate(toy)) == (
+        f"--set rows: expected a positive whole number such as '128', got '{number}'"
+    )
+
+
+def test_choices_are_listed_once(document, toy, refuse) -> None:
+    wrong = document.override("mac", "{value: 1 pJ, source: x, confidence: high}", "--set mac")
+    assert refuse(OptionError, lambda: wrong.validate(toy)) == (
+        "--set mac: expected one of published, secondary, recalled, derived, assumed, calibrated, "
+        "got 'high'"
+    )
+
+
 def test_every_mistake_at_its_place(toy, refuse) -> None:
     text = """\
 name: toy

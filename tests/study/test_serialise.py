@@ -114,6 +114,10 @@ def test_the_form_of_a_run(result: RunResult) -> None:
         "precision": "w4a4",
         "knobs": {"clock": "2 GHz"},
         "overrides": {"array.rate": "8"},
+        "dataset": None,
+        "calibration": None,
+        "samples": None,
+        "faults": None,
     }
     # 3 x 32 MACs at 8 a cycle and 2 cycles of stall, at 2 GHz; 96 + 8 pJ for three inferences.
     fc = document["layers"][0]

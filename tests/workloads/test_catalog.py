@@ -16,6 +16,8 @@ import pytest
 import yaml
 from onnx import ModelProto, TensorProto, shape_inference
 
+from npubench.frontend import load_network
+
 ROOT = Path(__file__).resolve().parents[2]
 WORKLOADS = ROOT / "workloads"
 CATALOG = yaml.safe_load((WORKLOADS / "catalog.yaml").read_text())
@@ -185,6 +187,17 @@ def test_macs_are_those_published(name: str) -> None:
     omitted = sum(part["macs"] for part in entry["omitted"])
     assert _macs(_load(name)) + omitted == entry["macs"]
     assert entry["macs"] == int(_row(entry)["macs"])
+
+
+@each_network
+def test_the_package_counts_what_the_catalog_says(name: str) -> None:
+    """Masks, scalars and other constants inside a skeleton are no parameters."""
+    entry = NETWORKS[name]
+    network = load_network(WORKLOADS / entry["file"]).network
+    omitted = {key: sum(part[key] for part in entry["omitted"]) for key in ("params", "macs")}
+    assert network.parameters == entry["params"] - entry["folded_params"] - omitted["params"]
+    assert network.macs == entry["macs"] - omitted["macs"]
+    assert {n: list(network.tensors[n].shape) for n in network.inputs} == entry["inputs"]
 
 
 def test_folded_parameters_are_one_per_normalised_channel() -> None:

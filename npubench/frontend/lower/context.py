@@ -347,7 +347,8 @@ class Scope:
     # ---- inside ------------------------------------------------------------------------------
 
     def _register(self, name: str, value: Value, role: Role) -> str:
-        self._names[name] = self._add(Tensor(name, value.shape, value.dtype, role))
+        tensor = Tensor(name, value.shape, value.dtype, role, parameter=value.parameter)
+        self._names[name] = self._add(tensor)
         return self._names[name]
 
     def _hold(self, name: str, value: Value) -> str:
@@ -359,7 +360,9 @@ class Scope:
         if prod(value.shape) == prod(origin.shape) and value.dtype == origin.dtype:
             self._names[name] = source  # transposed or reshaped: the same weight
         else:
-            tensor = Tensor(name, value.shape, value.dtype, Role.WEIGHT, origin=source)
+            tensor = Tensor(
+                name, value.shape, value.dtype, Role.WEIGHT, (), source, value.parameter
+            )
             self._names[name] = self._add(tensor)
         return self._names[name]
 

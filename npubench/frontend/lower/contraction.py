@@ -11,13 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from npubench.frontend.equation import Labels
 from npubench.frontend.graph import Node
 from npubench.frontend.lower.context import Scope, Shape, fail
 from npubench.ir import LoopNest, Role, VectorKind
 
-__all__ = ["Labels", "Operand", "contract", "matmul_operands", "row_names"]
-
-Labels = tuple[str, ...]
+__all__ = ["Operand", "contract", "matmul_operands", "row_names"]
 
 
 @dataclass(frozen=True, slots=True)

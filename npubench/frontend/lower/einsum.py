@@ -2,61 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import prod
 
+from npubench.frontend.equation import Labels, parse_equation
 from npubench.frontend.graph import Node
-from npubench.frontend.lower.context import Lowering, Scope, Shape, fail
-from npubench.frontend.lower.contraction import Labels, Operand, contract
+from npubench.frontend.lower.context import Lowering, Scope, fail
+from npubench.frontend.lower.contraction import Operand, contract
 from npubench.ir import VectorKind
 
-__all__ = ["LOWERINGS", "parse_equation"]
-
-
-def parse_equation(
-    node: Node, equation: str, shapes: Sequence[Shape]
-) -> tuple[tuple[Labels, ...], Labels]:
-    """Labels of every operand and of the result; an ellipsis becomes labels counted from the right.
-
-    Raises:
-        ModelError: the equation does not fit the operands.
-    """
-    left, arrow, right = equation.replace(" ", "").partition("->")
-    terms = left.split(",")
-    if len(terms) != len(shapes):
-        raise fail(node, f"equation '{equation}' is not one for {len(shapes)} operand(s)")
-    operands = tuple(
-        _expand(node, equation, term, len(shape)) for term, shape in zip(terms, shapes, strict=True)
-    )
-    widest = max((_ellipsis(labels) for labels in operands), key=len)
-    letters = [label for labels in operands for label in labels if not label.startswith(".")]
-    if arrow:
-        before, dots, after = right.partition("...")
-        result: Labels = (*before, *(widest if dots else ()), *after)
-    else:
-        result = (*widest, *sorted(label for label in letters if letters.count(label) == 1))
-    unknown = [label for label in result if label not in (*letters, *widest)]
-    if unknown or len(set(result)) != len(result):
-        raise fail(node, f"equation '{equation}': the result '{right}' cannot be made")
-    return operands, result
-
-
-def _ellipsis(labels: Labels) -> Labels:
-    return tuple(label for label in labels if label.startswith("."))
-
-
-def _expand(node: Node, equation: str, term: str, rank: int) -> Labels:
-    before, dots, after = term.partition("...")
-    hidden = rank - len(before) - len(after)
-    if hidden < 0 or (hidden and not dots):
-        raise fail(node, f"equation '{equation}': '{term}' is not a tensor of {rank} axes")
-    return (*before, *(f".{axis}" for axis in range(hidden, 0, -1)), *after)
+__all__ = ["LOWERINGS"]
 
 
 def _einsum(scope: Scope, node: Node) -> None:
     equation = node.attribute("equation", "")
     names = [name for name in node.inputs if name]
-    terms, result = parse_equation(node, equation, [scope.shape(name) for name in names])
+    try:
+        terms, result = parse_equation(equation, [len(scope.shape(name)) for name in names])
+    except ValueError as error:
+        raise fail(node, str(error)) from error
     if any(len(set(labels)) != len(labels) for labels in terms):
         scope.unknown(node, f"equation '{equation}' takes a diagonal, which is not modelled")
         return

@@ -76,7 +76,7 @@ class _Coster:
             interval_cycles=total,
             overlap_cycles=overlap,
             overlap_energy_j=overlap_j,
-            assumptions=_assumptions(self.spec),
+            assumptions=_assumptions(self.spec, self.mapping),
             constants=self._constants(),
         )
 
@@ -138,7 +138,9 @@ class _Coster:
         alone = self.spec.layer_overlap == "none"
         if not alone and layer.name != self.first_mac:
             return {}
-        elements = first_tile(mapped.core, one(mapped.work.first))
+        first = first_tile(mapped.core, one(mapped.work.first))
+        last = first_tile(mapped.core, one(mapped.work.last))
+        elements = first | {"output": last["output"]}
         chains = {
             "input": self.spec.chain("input"),
             "weight": self.spec.chain("weight"),
@@ -259,15 +261,27 @@ class _Coster:
         )
 
 
-def _assumptions(spec: ArraySpec) -> tuple[str, ...]:
+def _assumptions(spec: ArraySpec, mapping: ArrayMapping) -> tuple[str, ...]:
     """What the model takes for granted, in words for a caption."""
-    chain = spec.chain("weight")
-    lines = [
-        f"weights come from {chain[-1].name} for every inference",
-        "layers run one after another; the first tile of a layer loads while the one before runs",
-    ]
+    source = spec.chain("weight")[-1].name
+    lines = ["layers run one after another"]
+    if spec.weights == "fetched":
+        lines.append(f"weights come from {source} for every inference")
+    else:
+        kept, layers = len(mapping.kept_weights), len(mapping.layers)
+        lines.append(f"weights of {kept} of {layers} layers stay on chip between inferences")
+    if spec.layer_overlap == "prefetch":
+        lines.append("the first tile of a layer loads while the one before runs")
+    else:
+        lines.append("every layer waits for its first tile and writes out its last one")
     if spec.vector_unit.fused_tails:
         lines.append("element-wise work on a layer's results runs beside that layer")
     if any(memory.double_buffered for memory in spec.memories):
         lines.append("tiles are double-buffered: a layer takes its slowest unit's time")
+    unproven = sum(layer.counts.open > 0 for layer in mapping.layers.values())
+    if unproven:
+        lines.append(
+            f"the mapping of {unproven} of {len(mapping.layers)} layers is the best found, "
+            "not proven the best"
+        )
     return tuple(lines)

@@ -21,7 +21,8 @@ __all__ = ["FloatArray", "Flow", "Resources", "cycles_per_bit", "finished_bits",
 FloatArray = npt.NDArray[np.float64]
 
 ARRAY = 0  # the column of array cycles
-EXPOSED = 1  # cycles before the first operand and after the last result, paid on top
+BEFORE = 1  # cycles paid on top, before the first tile can run
+AFTER = 2  # cycles paid on top once all is loaded: the last fold's skew, the last tile's way out
 
 
 def cycles_per_bit(spec: ArraySpec, memory: MemorySpec) -> float:
@@ -58,7 +59,7 @@ class Resources:
         self.spec = spec
         self.reads: dict[str, int] = {}
         self.writes: dict[str, int] = {}
-        column = EXPOSED
+        column = AFTER
         for memory in spec.memories:
             column += 1
             self.reads[memory.name] = column
@@ -68,9 +69,9 @@ class Resources:
         self.count = self.energy + 1
 
     def latency(self, cost: FloatArray) -> FloatArray:
-        """Cycles of each row: the busiest column, and what is exposed."""
-        busiest = np.max(np.delete(cost[..., : self.energy], EXPOSED, axis=-1), axis=-1)
-        return np.asarray(busiest + cost[..., EXPOSED])
+        """Cycles of each row: the busiest column, and what is paid on top."""
+        busy = np.concatenate([cost[..., :BEFORE], cost[..., AFTER + 1 : self.energy]], axis=-1)
+        return np.asarray(busy.max(axis=-1) + cost[..., BEFORE] + cost[..., AFTER])
 
     def between(
         self, memory: MemorySpec | None, operands: Mapping[str, MemorySpec], bits: OperandBits

@@ -8,8 +8,10 @@ from functools import cached_property
 from npubench.ir import LayerPrecision, Network, PrecisionPlan
 from npubench.machines.array.cost import cost_network, peak_macs_per_cycle
 from npubench.machines.array.mapping import ArrayMapping, map_network
-from npubench.machines.array.spec import ArraySpec, PEFormatSpec
+from npubench.machines.array.spec import ArraySpec, MemorySpec, PEFormatSpec
+from npubench.machines.common.area import array_area
 from npubench.machines.common.legalise import legalise
+from npubench.machines.common.voltage import at_supply
 from npubench.machines.protocol import Cost, Legalised, MachineInfo, Objective
 from npubench.specs.loader import SpecDocument
 
@@ -37,7 +39,7 @@ class ArrayMachine:
             sha256=self.sha256,
             knobs=dict(self.knobs),
             node_nm=None if spec.node is None else spec.node.value * 1e9,
-            area_mm2=None if spec.area is None else spec.area.value,
+            area_mm2=_area_mm2(spec),
             formats=tuple(sorted(formats, key=lambda f: (f.bits, f.name))),
             default_precision=pairs[default],
             clock_hz=spec.clock.value,
@@ -67,7 +69,26 @@ def build(document: SpecDocument) -> ArrayMachine:
         SpecError: with every mistake of the document.
     """
     spec = document.validate(ArraySpec)
+    spec = at_supply(
+        spec, spec.voltage, off_chip=lambda part: isinstance(part, MemorySpec) and part.off_chip
+    )
     return ArrayMachine(spec, document.sha256, tuple(document.knobs.items()))
+
+
+def _area_mm2(spec: ArraySpec) -> float | None:
+    """The published area, else the sum of PEs and on-chip memories, else None."""
+    if spec.area is not None:
+        return spec.area.value
+    if spec.areas is None:
+        return None
+    array = spec.array
+    pes = array.rows.integer * array.cols.integer * array.count.integer
+    on_chip = sum(
+        memory.capacity.value
+        for memory in spec.memories
+        if not memory.off_chip and memory.capacity is not None
+    )
+    return array_area(spec.areas, pes, on_chip).total
 
 
 def _pair(fmt: PEFormatSpec) -> LayerPrecision:

@@ -277,6 +277,6 @@ class _Placer:
         nest = " ".join(f"{dim}{n}" for dim, n in layer.nest.bounds.items() if n > 1)
         return Problem(
             f"layer '{layer.name}' ({layer.op} {nest}) does not fit '{self.spec.name}': its "
-            f"smallest tile needs {error.needed_bits / 8192:.1f} KiB of {error.level}, "
-            f"{error.room_bits / 8192:.1f} KiB are free",
+            f"smallest tile needs {error.needed_bits // 8} B of {error.level}, "
+            f"{error.room_bits // 8} B are free",
         )

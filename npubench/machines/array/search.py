@@ -24,14 +24,14 @@ import numpy.typing as npt
 
 from npubench.machines.array.core import Core, CoreWork
 from npubench.machines.array.extents import Extents, Pieces, pieces
-from npubench.machines.array.flows import EXPOSED, FloatArray, Flow, Resources
+from npubench.machines.array.flows import AFTER, BEFORE, FloatArray, Flow, Resources
 from npubench.machines.array.tiles import ORDERS, LayerTiles, OperandBits, Table, one
 
 __all__ = ["DoesNotFitError", "Front", "LayerSearch", "Level", "Nest", "SearchCounts"]
 
 
-# Inner searches for one tile before the rest of its candidates is left open.
-MOST_EVALUATED = 24
+# Candidates of one layer that get an inner search before the rest is left open.
+MOST_EVALUATED = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,9 @@ class SearchCounts:
         too_large: of these, tiles that do not fit.
         bounded: of these, discarded because even a lower bound was no better than a found nest.
         dominated: of these, evaluated and beaten in every resource.
-        open: of these, left when `MOST_EVALUATED` nests of one tile had been evaluated; where it
-            is 0 the optimum is proven.
+        open: of these, left when `MOST_EVALUATED` had been evaluated; where it is 0 the optimum
+            is proven.
+        evaluated: candidates that got an inner search.
     """
 
     considered: int = 0
@@ -101,6 +102,7 @@ class SearchCounts:
     bounded: int = 0
     dominated: int = 0
     open: int = 0
+    evaluated: int = 0
 
 
 class DoesNotFitError(Exception):
@@ -259,9 +261,11 @@ class LayerSearch:
             b, y, x, k, c = (np.maximum(size, 1) for size in sizes)
             piece: Table = (b, y, x, k, c)
             cost = self.core_cost(core, core.work(*piece), piece)
-            total += np.where(present, count, 0)[:, None] * _without_exposed(cost)
-            if number == 0:
-                total[:, EXPOSED] = cost[:, EXPOSED]
+            ends = np.array([BEFORE, AFTER])
+            last = np.where(present, cost[:, AFTER], total[:, AFTER])
+            before = cost[:, BEFORE] if number == 0 else total[:, BEFORE]
+            total += np.where(present, count, 0)[:, None] * cost
+            total[:, ends] = np.stack([before, last], axis=1)
         return total
 
     def _bounded(
@@ -286,9 +290,10 @@ class LayerSearch:
             if (first[index], second[index]) >= best:
                 self.counts.bounded += len(rank) - number
                 break
-            if number == MOST_EVALUATED:
+            if number and self.counts.evaluated >= MOST_EVALUATED:
                 self.counts.open += len(rank) - number
                 break
+            self.counts.evaluated += 1
             order, at = divmod(index, size)
             tile = Extents(*(int(sizes[at]) for sizes in table))
             front = self._extended(depth, whole, tile, "".join(orders[order]), crossing[index])
@@ -309,7 +314,7 @@ class LayerSearch:
         """
         array = [self._pieces_cost(core, whole, table) for core in self.cores]
         bound: FloatArray = np.min(array, axis=0)
-        bound[:, EXPOSED] = 0.0
+        bound[:, [BEFORE, AFTER]] = 0.0
         words = {
             "input": self.tiles.least_inputs(whole),
             "weight": self.tiles.shape.nest.G * whole.k * whole.c * self.tiles.shape.kernel,
@@ -333,10 +338,12 @@ class LayerSearch:
         chosen: list[tuple[tuple[int, Nest], ...]] = [()]
         for number, (piece, count) in enumerate(combinations(whole, tile)):
             inner = self.front(depth + 1, piece)
-            scaled = count * _without_exposed(inner.cost)
-            if number == 0:
-                scaled[:, EXPOSED] = inner.cost[:, EXPOSED]
-            sums = (costs[:, None, :] + scaled[None, :, :]).reshape(-1, self.resources.count)
+            parts = costs[:, None, :] + count * inner.cost[None, :, :]
+            # What is paid on top is that of the first tile before, and of the last one after.
+            parts[..., AFTER] = inner.cost[None, :, AFTER]
+            first = inner.cost[None, :, BEFORE] if number == 0 else costs[:, None, BEFORE]
+            parts[..., BEFORE] = first
+            sums = parts.reshape(-1, self.resources.count)
             keep = nondominated(sums)
             self.counts.dominated += len(sums) - len(keep)
             chosen = [
@@ -380,9 +387,3 @@ def _orders(operands: frozenset[str]) -> tuple[tuple[str, ...], ...]:
     if operands == {"weight"}:
         return (("K", "C", "M"), ("C", "K", "M"))
     return ORDERS
-
-
-def _without_exposed(cost: FloatArray) -> FloatArray:
-    rest: FloatArray = np.array(cost, dtype=np.float64)
-    rest[:, EXPOSED] = 0.0
-    return rest

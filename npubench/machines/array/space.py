@@ -10,8 +10,9 @@ import numpy as np
 from npubench.machines.array.core import Core, CoreWork, Geometry, exact, splits
 from npubench.machines.array.extents import Shape
 from npubench.machines.array.flows import (
+    AFTER,
     ARRAY,
-    EXPOSED,
+    BEFORE,
     FloatArray,
     Flow,
     Resources,
@@ -75,22 +76,34 @@ class ArrayCost:
         for _, quantity, bits in use:
             rows[:, self.resources.energy] += bits * quantity.value
         rows[:, self.resources.energy] += macs * self.fmt.mac_energy.value
-        rows[:, EXPOSED] = self._exposed(core, table)
+        rows[:, BEFORE], rows[:, AFTER] = self._on_top(core, table)
         return np.asarray(rows)
 
-    def _exposed(self, core: Core, table: Table) -> FloatArray:
-        """Cycles paid on top of the busiest unit: skews, and tiles that nothing hides."""
+    def _on_top(self, core: Core, table: Table) -> tuple[FloatArray, FloatArray]:
+        """Cycles paid on top of the busiest unit: skews, and tiles that nothing hides.
+
+        As the layer's cost counts them (`cost`): operands of the first tile before it runs, the
+        load and skew of the last fold and the way out of the last tile after.
+        """
         load, fill_drain = core.once(*table)
-        once = (load + fill_drain).astype(float)
+        after = (load + fill_drain).astype(np.float64)
+        before = np.zeros_like(after)
         if not self.exposed:
-            return np.asarray(once)
-        for operand, words in first_tile(core, table).items():
-            if operand in self.exposed:
-                memory = self.spec.chain("output")[-1]
-                if operand != "output":
-                    memory = self.spec.chain("input" if operand == "input" else "weight")[-1]
-                once += words * self.bits.of(operand) * cycles_per_bit(self.spec, memory)
-        return np.asarray(once)
+            return before, after
+        elements = first_tile(core, table)
+        chains = {
+            "input": self.spec.chain("input"),
+            "weight": self.spec.chain("weight"),
+            "output": self.spec.chain("output"),
+        }
+        for operand in sorted(self.exposed):
+            wait = elements[operand] * self.bits.of(operand)
+            wait = wait * cycles_per_bit(self.spec, chains[operand][-1])
+            if operand == "output":
+                after = after + wait
+            else:
+                before = before + wait
+        return before, after
 
 
 def first_tile(core: Core, table: Table) -> dict[str, FloatArray]:
@@ -196,7 +209,7 @@ def build_cores(
     b, y, x, k, c = (exact([extent]) for extent in shape.extents)
     whole: Table = (b, y, x, k, c)
     rows = np.concatenate([cost(core, core.work(*whole), whole) for core in cores])
-    rows[:, EXPOSED] = 0.0
+    rows[:, [BEFORE, AFTER]] = 0.0
     return tuple(cores[index] for index in nondominated(rows).tolist())
 
 

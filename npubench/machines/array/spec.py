@@ -10,6 +10,8 @@ from pydantic_core import PydanticCustomError
 from npubench.errors import InputError
 from npubench.ir import Format, parse_format
 from npubench.machines.array.systolic import Dataflow
+from npubench.machines.common.area import AreaSpec
+from npubench.machines.common.voltage import VoltageSpec
 from npubench.specs.header import SpecHeader
 from npubench.specs.quantity import (
     REFUSAL,
@@ -239,6 +241,10 @@ class ArraySpec(SpecHeader):
         counting: ``npubench``, or ``zigzag`` for the conventions of ZigZag 3.9.1
             (docs/models.md), on arrays of dataflow ``unrolled``.
         area: of the die, where published.
+        areas: what PEs and on-chip memories take, from which the area follows where none is
+            published, and designs can be held to equal area.
+        voltage: the laws by which energies, leakage and clock follow the supply; off-chip memories
+            keep theirs. Constants hold at the nominal supply.
     """
 
     clock: Frequency
@@ -247,6 +253,8 @@ class ArraySpec(SpecHeader):
     vector_unit: VectorUnitSpec
     static_power: Power
     area: Area | None = None
+    areas: AreaSpec | None = None
+    voltage: VoltageSpec | None = None
     layer_overlap: Literal["prefetch", "none"] = "prefetch"
     weights: Literal["fetched", "kept"] = "fetched"
     counting: Literal["npubench", "zigzag"] = "npubench"

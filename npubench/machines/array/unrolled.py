@@ -65,7 +65,7 @@ def fastest_unrollings(
     cols: int,
     row_dims: tuple[str, ...],
     col_dims: tuple[str, ...],
-    keep: int = 64,
+    keep: int = 16,
 ) -> tuple[Unrolling, ...]:
     """The unrollings of fewest cycles, product over loops of ceil(bound / factor), best first.
 
