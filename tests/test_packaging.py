@@ -171,3 +171,20 @@ def test_an_installed_wheel_works_from_anywhere(wheel: Path, tmp_path: Path) -> 
     }
     where = call("python", "-c", "import npubench; print(npubench.__file__)")
     assert Path(where.stdout.strip()).is_relative_to(home)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [((), "1 passed, 1 deselected"), (("-m", "slow"), "1 failed, 1 deselected")],
+)
+def test_slow_proofs_run_on_request_only(tmp_path: Path, more: tuple[str, ...], expected: str):
+    """The README's command skips them; CI asks for them with a -m of its own, which counts."""
+    file = tmp_path / "test_two.py"
+    file.write_text(
+        "import pytest\n\n\ndef test_fast():\n    pass\n\n\n"
+        "@pytest.mark.slow\ndef test_slow():\n    raise AssertionError\n"
+    )
+    config = ("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path))
+    command = [sys.executable, "-m", "pytest", *config, "-p", "no:cacheprovider", *more, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert expected in done.stdout, done.stdout + done.stderr

@@ -76,14 +76,14 @@ def find_published_accuracy(network: Network, plan: PrecisionPlan) -> PublishedA
     if network.sha256 == "" or shipped.get(network.name) != network.sha256:
         return None
     widths = [plan.of(layer.name) for layer in network.mac_layers]
-    return next(
-        (
-            row
-            for row in published_accuracies()
-            if network.name in row.networks and _wanted(row, network) == widths
-        ),
-        None,
-    )
+    fitting = [
+        row
+        for row in published_accuracies()
+        if network.name in row.networks and _wanted(row, network) == widths
+    ]
+    # Settings that came out with the same bits were trained apart: the one asked for goes first.
+    own = [r for r in fitting if r.setting and plan.source.startswith(f"{r.setting}:")]
+    return next(iter((*own, *fitting)), None)
 
 
 def _wanted(row: PublishedAccuracy, network: Network) -> Sequence[LayerPrecision] | None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from npubench import __version__
-from npubench.cli import inspection
+from npubench.cli import inspection, precision
 from npubench.cli import options as opt
 from npubench.cli.output import Answer, Form, records
 
@@ -27,23 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-Hardware = Annotated[
-    str,
-    typer.Option(
-        "--hw",
-        envvar="NPUBENCH_HW",
-        metavar="HW",
-        help="Accelerator: a name of 'npubench list hw', or a YAML file; "
-        "knobs may follow, as in tpuv4i:clock=0.7GHz.",
-    ),
-]
-Workload = Annotated[
-    str,
-    typer.Argument(
-        metavar="WORKLOAD", help="A name of 'npubench list workloads', or an ONNX file."
-    ),
-]
 
 
 def _example(*lines: str) -> str:
@@ -71,8 +54,8 @@ def _root(
     ),
 )
 def run(
-    workload: Workload,
-    hw: Hardware,
+    workload: opt.WorkloadName,
+    hw: opt.HardwareName,
     precision: opt.Precision = None,
     dataset: opt.Dataset = None,
     calibration: opt.Calibration = None,
@@ -222,8 +205,8 @@ def compare(
     ),
 )
 def sweep(
-    workload: Workload,
-    hw: Hardware,
+    workload: opt.WorkloadName,
+    hw: opt.HardwareName,
     axis: Annotated[
         list[str] | None,
         typer.Option(
@@ -339,3 +322,26 @@ for _name, _command, _short, _examples in (
     ),
 ):
     app.command(_name, short_help=_short, epilog=_example(*_examples))(_command)
+
+precisions = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Choose the width of every layer, or show what a plan weighs.",
+)
+app.add_typer(precisions, name="precision")
+precisions.command(
+    "search",
+    short_help="Find the best widths under budgets.",
+    epilog=_example(
+        "npubench precision search digits_cnn --hw stimpack --dataset digits",
+        "npubench precision search resnet18 --hw stimpack --sensitivity hawq --max size=8e6",
+    ),
+)(precision.search)
+precisions.command(
+    "show",
+    short_help="Show a plan, or all published ones.",
+    epilog=_example(
+        "npubench precision show resnet18",
+        "npubench precision show resnet18 --precision hawq_latency_0.5",
+    ),
+)(precision.show)

@@ -22,6 +22,7 @@ __all__ = [
     "Files",
     "Force",
     "FormOption",
+    "HardwareName",
     "Knobs",
     "Layers",
     "MaxUnknown",
@@ -32,6 +33,7 @@ __all__ = [
     "Settings",
     "Strict",
     "Verbose",
+    "WorkloadName",
     "listed",
     "make_output",
     "read_dims",
@@ -60,6 +62,22 @@ def _many(variable: str) -> str:
 _ANSWER = "Answer"
 _GATES = "Gates"
 
+HardwareName = Annotated[
+    str,
+    typer.Option(
+        "--hw",
+        envvar="NPUBENCH_HW",
+        metavar="HW",
+        help="Accelerator: a name of 'npubench list hw', or a YAML file; "
+        "knobs may follow, as in tpuv4i:clock=0.7GHz.",
+    ),
+]
+WorkloadName = Annotated[
+    str,
+    typer.Argument(
+        metavar="WORKLOAD", help="A name of 'npubench list workloads', or an ONNX file."
+    ),
+]
 Precision = Annotated[
     str | None,
     typer.Option(

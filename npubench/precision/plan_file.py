@@ -9,8 +9,9 @@ layers:
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -25,7 +26,7 @@ from npubench.specs.loader import SpecDocument
 from npubench.specs.quantity import SpecModel, shown
 from npubench.specs.tree import Entry, MappingNode, spec_error
 
-__all__ = ["read_plan"]
+__all__ = ["plan_text", "read_plan"]
 
 _PATTERN = re.compile(r"[*?\[]")
 
@@ -115,6 +116,22 @@ def read_plan(path: Path, network: Network) -> PrecisionPlan:
         scheme=scheme,
         schemes=MappingProxyType({n: s for n, s in schemes.items() if s != scheme}),
     )
+
+
+def plan_text(network: str, layers: Mapping[str, str], source: str) -> str:
+    """A plan file that names every layer of a network, for `read_plan`.
+
+    Args:
+        network: its name.
+        layers: precision by layer, as text; at least one.
+        source: a sentence for captions.
+    """
+    default = max(layers.values(), key=list(layers.values()).count)
+    # A JSON string is a YAML string, whatever stands in it.
+    lines = [f"network: {json.dumps(network)}", f"source: {json.dumps(source)}"]
+    lines += [f"default: {default}", "layers:"]
+    lines += [f"  {json.dumps(name)}: {precision}" for name, precision in layers.items()]
+    return "\n".join(lines) + "\n"
 
 
 def _matches(key: str, names: Iterable[str]) -> list[str]:

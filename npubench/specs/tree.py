@@ -140,6 +140,7 @@ class _Written(float):
     """A number that a message shows as it was written: ``1e3``, not ``1000.0``."""
 
     __slots__ = ("text",)
+    text: str
 
     def __new__(cls, text: str) -> Self:
         self = super().__new__(cls, text)

@@ -23,8 +23,6 @@ Two ways of counting share all of this:
 ``own``: a weight register is read for every MAC; a partial sum is read only when there is one, that
     is for all but the first visit to an output; a memory that is accessed in whole words reads
     one word for each result that leaves; nothing is rounded.
-
-An access narrower than the port costs its share where a memory allows it (``grain_bits``).
 """
 
 from __future__ import annotations
@@ -60,6 +58,7 @@ Counting = Literal["zigzag", "own"]
 Kind = Literal["read", "write"]
 # For each operand, how many loops of the order each of its memories holds, inside to outside.
 Cuts: TypeAlias = Mapping[Operand, tuple[int, ...]]
+_Fill: TypeAlias = Mapping[str, Fraction]
 
 OPERANDS: Final[tuple[Operand, ...]] = ("input", "weight", "output")
 _WINDOWS: Final = (("OZ", "FZ"), ("OY", "FY"), ("OX", "FX"))
@@ -68,7 +67,6 @@ _TOUCHES: Final[Mapping[Operand, frozenset[str]]] = {
     "weight": frozenset({"G", "K", "C", "FZ", "FY", "FX"}),
     "output": frozenset({"B", "G", "K", "OZ", "OY", "OX"}),
 }
-_UNROLLED: Final = ("B", "G", "K", "C")
 
 
 class Loop(NamedTuple):
@@ -83,8 +81,6 @@ class Level:
     """One memory, or many equal ones side by side.
 
     Attributes:
-        name: in results.
-        operands: what it holds.
         capacity_bits: of one instance; None where everything fits.
         access_bits: width of the port of one instance.
         grain_bits: an access costs its share in steps of this; ``access_bits`` if only whole.
@@ -119,7 +115,7 @@ class ArrayLevels:
 
     def __post_init__(self) -> None:
         for dim in self.unroll:
-            if dim not in _UNROLLED:
+            if dim not in ("B", "G", "K", "C"):
                 raise SpecError(f"loop order: '{dim}' across the array; expected B, G, K or C")
         for operand in OPERANDS:
             chain = self.chain(operand)
@@ -176,241 +172,165 @@ class Evaluation:
 
     def energy_of(self, level: str, operand: Operand) -> float:
         """Joules of one memory for one operand, reads and writes together."""
-        return math.fsum(c.energy_j for c in self._of(level, operand))
+        key = level, operand
+        return math.fsum(c.energy_j for c in self.counts if (c.level, c.operand) == key)
 
-    def accesses(self, level: str, operand: Operand, kind: Kind) -> Fraction:
-        """Full-width accesses of one kind, from both sides."""
-        found = (c.accesses for c in self._of(level, operand) if c.kind == kind)
-        return sum(found, Fraction(0))
-
-    def bits(self, level: str, operand: Operand, kind: Kind) -> Fraction:
-        """Bits of data moved by accesses of one kind, from both sides."""
-        return sum((c.bits for c in self._of(level, operand) if c.kind == kind), Fraction(0))
-
-    def _of(self, level: str, operand: Operand) -> list[Count]:
-        return [c for c in self.counts if c.level == level and c.operand == operand]
+    def total(self, level: str, operand: Operand, kind: Kind) -> tuple[Fraction, Fraction]:
+        """(accesses, bits) of one kind at one memory for one operand, from both sides."""
+        key, zero = (level, operand, kind), Fraction(0)
+        found = [c for c in self.counts if (c.level, c.operand, c.kind) == key]
+        return sum((c.accesses for c in found), zero), sum((c.bits for c in found), zero)
 
 
 def parse_order(text: str) -> tuple[Loop, ...]:
     """Read an order of temporal loops, innermost first: ``OX56 OY14 FX3``.
 
-    Raises:
-        OptionError: a word is not a loop's name followed by a size of at least 1.
+    Raises `OptionError` where a word is not a loop's name followed by a size of at least 1.
     """
-    loops = []
-    problems = []
+    loops, problems = [], []
     for word in text.split():
-        found = re.fullmatch(r"([A-Z]+)([0-9]+)", word)
-        if found is None or found[1] not in LOOP_DIMS or int(found[2]) < 1:
+        found = re.fullmatch(r"([A-Z]+)([1-9][0-9]*)", word)
+        if found is not None and found[1] in LOOP_DIMS:
+            loops.append(Loop(found[1], int(found[2])))
+        else:
             hint = f"expected a loop and its size, such as OX56; loops: {', '.join(LOOP_DIMS)}"
             problems.append(Problem(f"loop order: '{word}' is not a loop", hint=hint))
-        else:
-            loops.append(Loop(found[1], int(found[2])))
     if problems:
         raise OptionError(*problems)
     return tuple(loops)
 
 
-def from_spec(spec: ArraySpec, format_name: str | None = None) -> ArrayLevels:
-    """The array of a spec of dataflow ``unrolled`` with one loop a side and only weights in its PEs.
+def from_spec(spec: ArraySpec) -> ArrayLevels:
+    """The array of an ``unrolled`` spec with one loop a side and only weights in its PEs.
 
-    A memory of outputs alone inside the shared ones is taken as one a column, accessed in whole
-    words; other memories charge an access in steps of 8 bits. Double buffering is not considered.
-
-    Raises:
-        SpecError: the spec describes another kind of array.
+    A memory of outputs alone is taken as one a column, accessed in whole words; other memories
+    charge an access in steps of 8 bits. Double buffering is not considered. Raises `SpecError`
+    where the spec describes another kind of array.
     """
-    unrolling, registers = spec.array.unrolling, spec.array.registers
-    if unrolling is None or registers is None:
-        raise SpecError(f"{spec.name}: a loop order needs dataflow 'unrolled'")
-    if len(unrolling.rows) != 1 or len(unrolling.cols) != 1 or unrolling.kept:
-        raise SpecError(f"{spec.name}: a loop order needs one loop a side and none kept in a PE")
-    if registers.input is not None or registers.output is not None:
-        raise SpecError(f"{spec.name}: a loop order needs PEs that hold weights only")
-    fmt = spec.array.formats[format_name or spec.array.default_format]
-    bits = OperandBits(
-        input=fmt.activation_format.bits,
-        weight=fmt.weight_format.bits,
-        output=fmt.activation_format.bits,
-        partial=fmt.accumulator_bits,
-    )
-    row, col = unrolling.rows[0], unrolling.cols[0]
-    width, energy = bits.weight, registers.energy.value * bits.weight
-    room = int(registers.weight.value)
-    levels = [Level("weight_reg", ("weight",), room, width, width, energy, energy, frozenset())]
+    form, registers = spec.array.unrolling, spec.array.registers
+    if form is None or registers is None or registers.input or registers.output:
+        raise SpecError(f"{spec.name}: a loop order needs an unrolled array with weights in PEs")
+    if len(form.rows) != 1 or len(form.cols) != 1 or form.rows == form.cols or form.kept:
+        raise SpecError(f"{spec.name}: a loop order needs a loop on each side and none in a PE")
+    fmt = spec.array.formats[spec.array.default_format]
+    data, held = fmt.activation_format.bits, fmt.weight_format.bits
+    bits = OperandBits(input=data, weight=held, output=data, partial=fmt.accumulator_bits)
+    room, energy = int(registers.weight.value), registers.energy.value * held
+    levels = [Level("weight_reg", ("weight",), room, held, held, energy, energy, frozenset())]
+    rows, cols = str(form.rows[0]), str(form.cols[0])
     for memory in spec.memories:
-        split = spec.array.cols.integer if memory.operands == ("output",) else 1
+        alone = memory.operands == ("output",)
+        count = spec.array.cols.integer if alone else 1
         if memory.port_width is None:
             raise SpecError(f"{spec.name}: a loop order needs 'port_width' of '{memory.name}'")
-        width = int(memory.port_width.value) // split
-        levels.append(
-            Level(
-                name=memory.name,
-                operands=memory.operands,
-                capacity_bits=(
-                    None
-                    if memory.off_chip or memory.capacity is None
-                    else int(memory.capacity.value) // split
-                ),
-                access_bits=width,
-                grain_bits=8 if split == 1 else width,
-                read_j=memory.read_energy.value * width,
-                write_j=memory.write_energy.value * width,
-                serves=frozenset({row, col} if split == 1 else {row}),
-            )
-        )
-    unroll = {row: spec.array.rows.integer, col: spec.array.cols.integer}
+        width = int(memory.port_width.value) // count
+        bounded = None if memory.off_chip else memory.capacity
+        capacity = None if bounded is None else int(bounded.value) // count
+        read, write = memory.read_energy.value * width, memory.write_energy.value * width
+        grain, serves = (width, {rows}) if alone else (8, {rows, cols})
+        holds = memory.name, memory.operands, capacity
+        levels.append(Level(*holds, width, grain, read, write, frozenset(serves)))
+    unroll = {rows: spec.array.rows.integer, cols: spec.array.cols.integer}
     return ArrayLevels(unroll, tuple(levels), bits, fmt.mac_energy.value)
 
 
 def allocate(nest: LoopNest, order: Sequence[Loop], machine: ArrayLevels) -> Cuts:
     """How many loops of the order each memory of each operand holds, inside to outside.
 
-    Raises:
-        MappingError: the order does not cover the layer, or what the PEs use at once does not fit
-            some memory.
+    Raises `MappingError` where the order does not cover the layer, or a memory is too small for
+    what the PEs use at once.
     """
     fill = _fill(nest, order, machine)
-    cuts: dict[Operand, tuple[int, ...]] = {operand: () for operand in OPERANDS}
+    cuts: dict[Operand, tuple[int, ...]] = dict.fromkeys(OPERANDS, ())
     for level in machine.levels:
-        options = []
+        room = math.inf if level.capacity_bits is None else level.capacity_bits
+        choices = []
         for operand in level.operands:
-            first = max(cuts[operand], default=0)
+            start = max(cuts[operand], default=0)
             width = machine.bits.of(operand)
-            if operand == "output" and _reduces(order[first:]):
+            if operand == "output" and _reduces(order[start:]):
                 width = machine.bits.partial
             # A memory without bound takes the whole order.
-            cut_range = range(len(order) if level.capacity_bits is None else first, len(order) + 1)
-            options.append(
-                [(c, _held(nest, order[:c], operand, level, fill) * width) for c in cut_range]
-            )
-        best: tuple[Fraction, tuple[int, ...]] | None = None
-        for choice in product(*options):
-            if level.capacity_bits is not None and sum(s for _, s in choice) > level.capacity_bits:
-                continue
-            moved = Fraction(sum(math.prod(l.size for l in order[c:]) * s for c, s in choice))
-            if best is None or moved <= best[0]:
-                best = moved, tuple(c for c, _ in choice)
-        if best is None:
-            raise MappingError(
-                f"loop order: '{level.name}' is too small for what the PEs use at once"
-            )
-        for operand, cut in zip(level.operands, best[1], strict=True):
-            cuts[operand] += (cut,)
+            ends = range(len(order) if room == math.inf else start, len(order) + 1)
+            tiles = (_held(nest, order[:end], operand, level, fill) for end in ends)
+            choices.append([(end, tile * width) for end, tile in zip(ends, tiles, strict=True)])
+        fitting = [c for c in product(*choices) if sum(size for _, size in c) <= room]
+        if not fitting:
+            raise MappingError(f"loop order: '{level.name}' cannot hold what the PEs use at once")
+        # Every change moves a tile. Longer prefixes come later, so that they win a tie.
+        moved = [sum(_rounds(order[end:]) * size for end, size in c) for c in fitting]
+        best = max(range(len(moved)), key=lambda i: (-moved[i], i))
+        for operand, (end, _) in zip(level.operands, fitting[best], strict=True):
+            cuts[operand] += (end,)
     return {operand: tuple(_stay(order, operand, c) for c in cuts[operand]) for operand in OPERANDS}
 
 
 def evaluate(
     nest: LoopNest, order: Sequence[Loop], machine: ArrayLevels, counting: Counting = "own"
 ) -> Evaluation:
-    """Count accesses and energy of a layer whose temporal loops run in this order.
-
-    Raises:
-        MappingError: see `allocate`.
-    """
+    """Accesses and energy of a layer whose loops run in this order; raises as `allocate` does."""
     cuts = allocate(nest, order, machine)
-    counter = _Counter(nest, order, machine, cuts, counting)
+    counter = _Counter(nest, order, machine, cuts, counting == "zigzag")
     counts = tuple(count for operand in OPERANDS for count in counter.operand(operand))
-    cycles = math.prod(loop.size for loop in order)
-    return Evaluation(cycles, nest.macs * machine.mac_j, counts, cuts)
+    return Evaluation(_rounds(order), nest.macs * machine.mac_j, counts, cuts)
 
 
+@dataclass(frozen=True, slots=True)
 class _Counter:
     """Counts one layer in one order."""
 
-    def __init__(
-        self,
-        nest: LoopNest,
-        order: Sequence[Loop],
-        machine: ArrayLevels,
-        cuts: Cuts,
-        counting: Counting,
-    ) -> None:
-        self.nest, self.order, self.machine, self.cuts = nest, order, machine, cuts
-        self.zigzag = counting == "zigzag"
-        self.fill = _fill(nest, order, machine)
+    nest: LoopNest
+    order: Sequence[Loop]
+    machine: ArrayLevels
+    cuts: Cuts
+    zigzag: bool
 
     def operand(self, operand: Operand) -> list[Count]:
         """All accesses for one operand: across each boundary, at its inner and its outer side."""
         counts: list[Count] = []
+        fill = _fill(self.nest, self.order, self.machine)
         inner: Level | None = None
         for index, outer in enumerate(self.machine.chain(operand)):
-            tile, periods, unfinished = self._boundary(operand, index, inner)
-            width = self.machine.bits.of(operand)
-            if unfinished:
-                width = self.machine.bits.partial
-            # Elements that distinct inner instances exchange with one outer instance at a time.
+            if inner is None:
+                # Sums change every cycle, while an input or a weight may stay at the MAC.
+                every_mac = operand == "output" or not (self.zigzag or outer.serves)
+                cut, tile = 0 if every_mac else _stay(self.order, operand, 0), Fraction(1)
+            else:
+                cut = self.cuts[operand][index - 1]
+                tile = self._whole(_held(self.nest, self.order[:cut], operand, inner, fill))
+            # What distinct inner instances exchange with one outer instance at a time.
             served = outer.serves - (inner.serves if inner else frozenset())
-            side_by_side = tile * self._whole(self._spread(served & _TOUCHES[operand]))
-            back = periods
-            if not self.zigzag:
-                visits = side_by_side * periods * self._units(outer)
-                back = periods * (1 - Fraction(self.nest.output_elements) / visits)
-            output = operand == "output"
-            sides = [(outer, side_by_side, False)] + ([(inner, tile, True)] if inner else [])
-            for level, amount, outside in sides:
-                inward: Kind = "write" if outside else "read"
-                outward: Kind = "read" if outside else "write"
-                if output:
-                    counts.append(
-                        self._count(level, operand, outward, outside, amount, periods, width)
-                    )
-                if not output or unfinished:
-                    again = back if output else periods
-                    counts.append(
-                        self._count(level, operand, inward, outside, amount, again, width)
-                    )
+            beside = tile * self._whole(_spread(fill, served & _TOUCHES[operand]))
+            for level, amount in ((outer, beside), (inner, tile)):
+                if level is not None:
+                    units = self._whole(_spread(fill, frozenset(fill) - level.serves))
+                    counts += self._side(operand, level, amount, units, cut, level is inner)
             inner = outer
-        return [count for count in counts if count.accesses]
+        return [count for count in counts if count.bits]
 
-    def _boundary(
-        self, operand: Operand, index: int, inner: Level | None
-    ) -> tuple[Fraction, Fraction, bool]:
-        """(elements of the tile inside, how often it changes, whether its sums are unfinished)."""
-        if inner is None:
-            # The accumulation reads and writes every cycle; an input or weight may stay at the MAC.
-            in_pe = not self.machine.chain(operand)[0].serves
-            every_mac = operand == "output" or (in_pe and not self.zigzag)
-            cut = 0 if every_mac else _stay(self.order, operand, 0)
-            tile = Fraction(1)
-        else:
-            cut = self.cuts[operand][index - 1]
-            held = _held(self.nest, self.order[:cut], operand, inner, self.fill)
-            tile = Fraction(round(held)) if self.zigzag else held
-        outside = self.order[cut:]
-        unfinished = operand == "output" and _reduces(outside)
-        return tile, Fraction(math.prod(loop.size for loop in outside)), unfinished
-
-    def _count(
-        self,
-        level: Level,
-        operand: Operand,
-        kind: Kind,
-        outside: bool,
-        amount: Fraction,
-        periods: Fraction,
-        width: int,
-    ) -> Count:
-        """Accesses that move ``amount`` elements ``periods`` times at every instance of a level."""
-        times = periods * self._units(level)
-        if self.zigzag or level.grain_bits < level.access_bits:
-            grains = amount * width / level.grain_bits
-            grains = Fraction(math.ceil(grains)) if self.zigzag else grains
-        else:
-            grains = amount * math.ceil(width / level.grain_bits)
-        accesses = grains * times * level.grain_bits / level.access_bits
+    def _side(
+        self, operand: Operand, level: Level, amount: Fraction, units: Fraction, cut: int, up: bool
+    ) -> list[Count]:
+        """Both directions at one level, in whose units ``amount`` elements move at a time."""
+        rounds, width = Fraction(_rounds(self.order[cut:])), self.machine.bits.of(operand)
+        inward, outward = (Fraction(0), rounds) if operand == "output" else (rounds, Fraction(0))
+        if operand == "output" and _reduces(self.order[cut:]):
+            first = Fraction(0 if self.zigzag else self.nest.output_elements)
+            width, inward = self.machine.bits.partial, rounds - first / (amount * units)
+        grains = amount * width / level.grain_bits
         if self.zigzag:
-            accesses = Fraction(int(accesses))
-        price = level.read_j if kind == "read" else level.write_j
-        bits = amount * width * times
-        return Count(level.name, operand, kind, outside, accesses, bits, float(accesses) * price)
-
-    def _units(self, level: Level) -> Fraction:
-        """Instances of a level in use."""
-        return self._whole(self._spread(frozenset(self.fill) - level.serves))
-
-    def _spread(self, dims: frozenset[str]) -> Fraction:
-        return math.prod((self.fill[dim] for dim in dims), start=Fraction(1))
+            grains = Fraction(math.ceil(grains))
+        elif level.grain_bits == level.access_bits:
+            grains = amount * math.ceil(width / level.grain_bits)
+        counts = []
+        kinds: tuple[Kind, Kind] = ("write", "read") if up else ("read", "write")
+        for times, kind in zip((inward, outward), kinds, strict=True):
+            accesses = grains * times * units * level.grain_bits / level.access_bits
+            accesses = Fraction(int(accesses)) if self.zigzag else accesses
+            joules = float(accesses) * (level.read_j if kind == "read" else level.write_j)
+            bits = amount * width * times * units
+            counts.append(Count(level.name, operand, kind, up, accesses, bits, joules))
+        return counts
 
     def _whole(self, number: Fraction) -> Fraction:
         return Fraction(round(number)) if self.zigzag else number
@@ -418,23 +338,25 @@ class _Counter:
 
 def _fill(nest: LoopNest, order: Sequence[Loop], machine: ArrayLevels) -> dict[str, Fraction]:
     """PEs in use along each unrolled loop, on average; checks that the order covers the layer."""
-    problems = []
-    fill: dict[str, Fraction] = {}
+    lanes, problems = machine.unroll, []
+    fill = {dim: Fraction(b, -(-b // lanes[dim])) for dim, b in nest.bounds.items() if dim in lanes}
     for dim, bound in nest.bounds.items():
-        rounds = math.ceil(Fraction(bound, machine.unroll.get(dim, 1)))
-        given = math.prod(loop.size for loop in order if loop.dim == dim)
-        if given != rounds:
-            across = f" over {machine.unroll[dim]} PEs" if dim in machine.unroll else ""
-            problems.append(
-                Problem(
-                    f"loop order: {dim} runs {given} times, the layer's {bound}{across} take {rounds}"
-                )
-            )
-        if dim in machine.unroll:
-            fill[dim] = Fraction(bound, rounds)
+        needed = bound / fill.get(dim, Fraction(1))
+        given = _rounds([loop for loop in order if loop.dim == dim])
+        if given != needed:
+            on = f" on {lanes[dim]} PEs" if dim in lanes else ""
+            problems.append(f"loop order: {dim} runs {given} times, but {bound}{on} takes {needed}")
     if problems:
         raise MappingError(*problems)
     return fill
+
+
+def _rounds(loops: Sequence[Loop]) -> int:
+    return math.prod(loop.size for loop in loops)
+
+
+def _spread(fill: _Fill, dims: frozenset[str]) -> Fraction:
+    return math.prod((fill[dim] for dim in dims), start=Fraction(1))
 
 
 def _stay(order: Sequence[Loop], operand: Operand, cut: int) -> int:
@@ -450,16 +372,12 @@ def _reduces(loops: Sequence[Loop]) -> bool:
 
 
 def _held(
-    nest: LoopNest,
-    loops: Sequence[Loop],
-    operand: Operand,
-    level: Level,
-    fill: Mapping[str, Fraction],
+    nest: LoopNest, loops: Sequence[Loop], operand: Operand, level: Level, fill: _Fill
 ) -> Fraction:
     """Elements of an operand that the loops touch at one instance of a level.
 
-    Input rows and columns under a window are at most the input's, so padding is left out only
-    where a tile spans more than the whole input.
+    Input rows and columns are at most the input's, so that padding is left out of tiles that
+    would span more than it.
     """
     size = {dim: fill[dim] if dim in level.serves else Fraction(1) for dim in fill}
     for dim, rounds in loops:
@@ -469,21 +387,14 @@ def _held(
         return math.prod((size.get(dim, one) for dim in _TOUCHES[operand]), start=one)
     elements = math.prod((size.get(dim, one) for dim in ("B", "G", "C")), start=one)
     for axis, (out, kernel) in enumerate(_WINDOWS):
-        reach = _positions(
-            int(size.get(out, one)),
-            int(size.get(kernel, one)),
-            nest.stride[axis],
-            nest.dilation[axis],
-        )
+        outputs, taps = int(size.get(out, one)), int(size.get(kernel, one))
+        reach = _positions(outputs, taps, nest.stride[axis], nest.dilation[axis])
         elements *= min(reach, nest.input_extent[axis])
     return elements
 
 
 def _positions(outputs: int, taps: int, stride: int, dilation: int) -> int:
-    """Distinct values of ``stride * i + dilation * j``, i below ``outputs`` and j below ``taps``.
-
-    Two pairs meet exactly when they differ by a multiple of (dilation, -stride) / gcd.
-    """
-    common = math.gcd(stride, dilation)
+    """Distinct ``stride * i + dilation * j`` for i below ``outputs`` and j below ``taps``."""
+    common = math.gcd(stride, dilation)  # pairs meet when (dilation, -stride) / common apart
     repeats = max(0, outputs - dilation // common) * max(0, taps - stride // common)
     return outputs * taps - repeats

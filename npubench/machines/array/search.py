@@ -30,8 +30,11 @@ from npubench.machines.array.tiles import ORDERS, LayerTiles, OperandBits, Table
 __all__ = ["DoesNotFitError", "Front", "LayerSearch", "Level", "Nest", "SearchCounts"]
 
 
+# Rows of a front that are handed on; the best by the objective, where there are more.
+MOST_KEPT = 48
+
 # Candidates of one layer that get an inner search before the rest is left open.
-MOST_EVALUATED = 128
+MOST_EVALUATED = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,8 @@ class SearchCounts:
         too_large: of these, tiles that do not fit.
         bounded: of these, discarded because even a lower bound was no better than a found nest.
         dominated: of these, evaluated and beaten in every resource.
-        open: of these, left when `MOST_EVALUATED` had been evaluated; where it is 0 the optimum
-            is proven.
+        open: of these, left when `MOST_EVALUATED` had been evaluated or a front held more than
+            `MOST_KEPT`; where it is 0 nothing was left out.
         evaluated: candidates that got an inner search.
     """
 
@@ -231,8 +234,7 @@ class LayerSearch:
         inner = [self._pieces_cost(core, whole, table) for core in self.cores]
         rows = np.concatenate([crossing + np.tile(cost, (len(orders), 1)) for cost in inner])
         self.counts.considered += len(rows) - len(crossing)
-        keep = nondominated(rows)
-        self.counts.dominated += len(rows) - len(keep)
+        keep = self._kept(whole, rows)
         nests = []
         for index in keep.tolist():
             variant, choice = divmod(index, len(crossing))
@@ -244,6 +246,17 @@ class LayerSearch:
             )
             nests.append(Nest(whole, tile, "".join(orders[order]), inside=inside))
         return Front(rows[keep], tuple(nests))
+
+    def _kept(self, whole: Extents, rows: FloatArray) -> npt.NDArray[np.intp]:
+        """Indices of the rows of a front, the best by the objective where there are too many."""
+        keep = nondominated(rows)
+        self.counts.dominated += len(rows) - len(keep)
+        if len(keep) <= MOST_KEPT:
+            return keep
+        self.counts.open += len(keep) - MOST_KEPT
+        finished = self.tiles.outputs(whole) * self.finished
+        first, second = self.score(rows[keep] + finished)
+        return np.sort(keep[np.lexsort((second, first))[:MOST_KEPT]])
 
     def _pieces_cost(self, core: Core, whole: Extents, table: Table) -> FloatArray:
         """Array cost summed over all tiles of each candidate tiling, ragged tiles as they are."""
@@ -299,8 +312,7 @@ class LayerSearch:
             front = self._extended(depth, whole, tile, "".join(orders[order]), crossing[index])
             found_cost = np.concatenate([found_cost, front.cost])
             found.extend(front.nests)
-            keep = nondominated(found_cost)
-            self.counts.dominated += len(found) - len(keep)
+            keep = self._kept(whole, found_cost)
             found_cost, found = found_cost[keep], [found[i] for i in keep]
             scores = self.score(found_cost + finished)
             best = min(zip(*(score.tolist() for score in scores), strict=True))
@@ -344,8 +356,7 @@ class LayerSearch:
             first = inner.cost[None, :, BEFORE] if number == 0 else costs[:, None, BEFORE]
             parts[..., BEFORE] = first
             sums = parts.reshape(-1, self.resources.count)
-            keep = nondominated(sums)
-            self.counts.dominated += len(sums) - len(keep)
+            keep = self._kept(whole, sums)
             chosen = [
                 (*chosen[i // len(inner.nests)], (count, inner.nests[i % len(inner.nests)]))
                 for i in keep.tolist()
