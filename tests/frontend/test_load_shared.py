@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from pathlib import Path
 
 import numpy as np
@@ -166,17 +165,3 @@ def test_models_optimised_by_onnxruntime_have_the_same_results(models, tmp_path,
     assert [graph.values[n].shape for n in graph.outputs] == [
         original.values[n].shape for n in original.outputs
     ]
-
-
-def test_reading_is_quick(shared):
-    """Measured 7 ms and 15 ms; the bounds leave room for a busy machine."""
-    for name, bound_s in (("resnet50", 0.06), ("bert_base", 0.15)):
-        path = shared / "skeletons" / f"{name}.dynamo.inputs.onnx"
-        best = min(_seconds(path) for _ in range(5))
-        assert best < bound_s
-
-
-def _seconds(path: Path) -> float:
-    start = time.perf_counter()
-    read_graph(path)
-    return time.perf_counter() - start

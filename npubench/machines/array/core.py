@@ -96,11 +96,6 @@ class Geometry:
     packed_cols: int = 1
     count: int = 1
 
-    @property
-    def macs_per_cycle(self) -> int:
-        """Peak of all arrays together."""
-        return self.rows * self.cols * self.packed_rows * self.packed_cols * self.count
-
 
 @dataclass(frozen=True, slots=True)
 class Split:
