@@ -202,7 +202,9 @@ class Evaluator:
             prepared = self.prepare(plan, faults)
             runtime = Network(rewrite(self.model, prepared.layout), threads=self.threads)
             timed = self._execute(runtime, prepared.feeds, prepared.masks, faults)
-            noise = self._layer_noise(prepared) if sqnr else {}
+            # Quantisation noise is that of the plan without bit errors.
+            clean = prepared if faults is None or not sqnr else self.prepare(plan)
+            noise = self._layer_noise(clean) if sqnr else {}
         speeds = tuple(
             None if t is None else len(self.indices) / max(t.seconds, 1e-9)
             for t in (timed, reference)

@@ -89,12 +89,8 @@ def search(
     from npubench.precision.plan_file import plan_text
     from npubench.report.precision_view import search_facts, search_view
     from npubench.study.accuracy import Measuring, check_measuring
-    from npubench.study.precision_search import (
-        SearchRequest,
-        parse_budget,
-        parse_objective,
-        search_precision,
-    )
+    from npubench.study.precision_request import SearchRequest, parse_budget, parse_objective
+    from npubench.study.precision_search import search_precision
 
     place = opt.make_output(form, output, force=force, quiet=quiet)
     check_measuring(dataset, calibration, samples, None)

@@ -21,7 +21,7 @@ from npubench.report.table import (
     quantity,
 )
 from npubench.report.text import plural
-from npubench.study.precision_search import PrecisionSearch, SearchedPlan
+from npubench.study.precision_request import PrecisionSearch, SearchedPlan
 
 __all__ = ["KnownPlan", "plan_view", "plans_view", "search_facts", "search_view"]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from npubench import units
 from npubench.errors import OptionError
 from npubench.frontend import LoadedNetwork
 from npubench.ir import Network, PrecisionPlan
@@ -16,6 +17,7 @@ from npubench.study.session import Session
 
 if TYPE_CHECKING:
     from npubench.accuracy.evaluator import Evaluator, Measurement
+    from npubench.accuracy.undervolting import ErrorRate
 
 __all__ = [
     "DEFAULT_CALIBRATION",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 DEFAULT_CALIBRATION = "mse"
+KNOB = "vdd"
 Progress = Callable[[int, int], None]
 
 
@@ -38,19 +41,20 @@ class Measuring:
         dataset: name of a shipped set, or a file or folder; see `npubench.accuracy.datasets`.
         calibration: see `npubench.accuracy.calibrate`; None for the default.
         samples: how many to take, drawn by the seed; None for all.
-        faults: bit error rate of the memories that hold weights and activations; None for none.
+        faults: bit errors of the memories that hold weights and activations: a rate, a supply
+            voltage (``0.57 V``) or ``vdd`` for the machine's knob; None for none.
         seed: of samples and faults.
     """
 
     dataset: str
     calibration: str | None = None
     samples: int | None = None
-    faults: float | None = None
+    faults: str | None = None
     seed: int = 0
 
 
 def check_measuring(
-    dataset: str | None, calibration: str | None, samples: int | None, faults: float | None
+    dataset: str | None, calibration: str | None, samples: int | None, faults: str | None
 ) -> None:
     """Refuse options that make no sense whatever the network.
 
@@ -65,13 +69,45 @@ def check_measuring(
                 raise OptionError(f"{option}: there is nothing to measure without --dataset")
         return
     from npubench.accuracy.calibrate import parse_calibration
-    from npubench.accuracy.faults import Faults
 
     parse_calibration(calibration or DEFAULT_CALIBRATION)
     if samples is not None and samples < 1:
         raise OptionError(f"--samples: expected a whole number from 1, got {samples}")
-    if faults is not None:
-        Faults(faults)
+    if faults is not None and faults != KNOB:
+        fault_rate(faults, {})
+
+
+def fault_rate(text: str, knobs: Mapping[str, str]) -> ErrorRate:
+    """The bit error rate that ``--faults`` asks for, and where it is from.
+
+    Args:
+        text: a rate, a voltage with its unit, or ``vdd``.
+        knobs: of the machine, as written.
+
+    Raises:
+        OptionError: none of these, a machine without that knob, or a voltage out of range.
+    """
+    from npubench.accuracy.faults import Faults
+    from npubench.accuracy.undervolting import ErrorRate, bit_error_rate
+
+    if text == KNOB:
+        if KNOB not in knobs:
+            known = ", ".join(knobs) or "none"
+            raise OptionError(f"--faults {KNOB}: the accelerator has no such knob; it has {known}")
+        return bit_error_rate(units.parse(knobs[KNOB], "voltage"))
+    try:
+        rate = Faults(float(text)).rate
+        return ErrorRate(rate, rate, "")
+    except ValueError:
+        pass  # no plain number: a voltage
+    try:
+        volts = units.parse(text, "voltage")
+    except units.UnitError as error:
+        raise OptionError(
+            f"--faults '{text}': expected a bit error rate, a voltage such as 0.57V, or "
+            f"'{KNOB}': {error}"
+        ) from None
+    return bit_error_rate(volts)
 
 
 def open_evaluator(
@@ -122,6 +158,7 @@ def find_accuracy(
     legalised: Legalised,
     measuring: Measuring | None,
     session: Session,
+    knobs: Mapping[str, str],
     on_step: Progress | None = None,
 ) -> Accuracy:
     """Accuracy of an executed plan.
@@ -133,6 +170,7 @@ def find_accuracy(
         legalised: its plan on the machine.
         measuring: None to look into published tables only.
         session: keeps evaluators.
+        knobs: of the machine.
         on_step: called with samples done and in all.
 
     Raises:
@@ -144,9 +182,13 @@ def find_accuracy(
     from npubench.accuracy.faults import Faults
 
     evaluator = open_evaluator(workload, dims, measuring, session, on_step)
-    rate = measuring.faults
-    faults = None if rate is None else Faults(rate, measuring.seed)
-    return measured(evaluator.measure(plan, faults=faults, sqnr=True))
+    if measuring.faults is None:
+        return measured(evaluator.measure(plan, sqnr=True))
+    errors = fault_rate(measuring.faults, knobs)
+    faults = Faults(errors.rate, measuring.seed)
+    found = measured(evaluator.measure(plan, faults=faults, sqnr=True))
+    origin = f"; errors of a {errors.source}" if errors.source else ""
+    return replace(found, source=f"{found.source}{origin}")
 
 
 def measured(found: Measurement) -> Accuracy:

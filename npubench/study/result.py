@@ -80,7 +80,7 @@ class Options:
     dataset: str | None = None
     calibration: str | None = None
     samples: int | None = None
-    faults: float | None = None
+    faults: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class RunRequest:
         dataset: measure the accuracy on it; None takes a published one, if there is any.
         calibration: of that measurement, see `npubench.accuracy.calibrate`.
         samples: how many of the data set's samples; None for all.
-        faults: bit error rate of the memories while measuring; None for none.
+        faults: bit errors of the memories while measuring, see `npubench.study.accuracy`.
     """
 
     workload: str
@@ -65,7 +65,7 @@ class RunRequest:
     dataset: str | None = None
     calibration: str | None = None
     samples: int | None = None
-    faults: float | None = None
+    faults: str | None = None
 
     @property
     def measuring(self) -> Measuring | None:
@@ -107,6 +107,7 @@ def run(
         legalised,
         request.measuring,
         session,
+        machine.info.knobs,
         on_sample,
     )
     return _assemble(request, loaded.network, machine, legalised, cost, accuracy)

@@ -300,6 +300,8 @@ def test_faults_are_seeded_and_none_is_none(digits: Evaluator) -> None:
     assert not np.array_equal(first.score.margins, other.score.margins)
     assert first.value < clean
     assert digits.measure(asked, faults=Faults(0.5)).value < 30
+    noisy = digits.measure(asked, faults=Faults(0.02), sqnr=True)
+    assert noisy.sqnr_db == digits.measure(asked, sqnr=True).sqnr_db
 
 
 def test_faults_in_floats_and_rates_out_of_range(digits: Evaluator) -> None:

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from npubench.accuracy.quantise import (
     activation_levels,
@@ -16,6 +16,7 @@ from npubench.accuracy.quantise import (
     quantise_weight,
     round_to_float,
 )
+from npubench.accuracy.runtime import Network
 from npubench.ir import FORMATS, Scheme, integer
 
 ML_TYPES = {
@@ -143,3 +144,28 @@ def test_values_are_codes_times_scale(bits: int, random: np.random.Generator) ->
     assert len(np.unique(made.codes)) <= 2**bits
     if bits > 9:
         assert np.max(np.abs(made.values - weight)) <= np.max(made.scale) / 2 * 1.001
+
+
+def test_four_bit_weights_are_those_of_onnxruntimes_int4(random: np.random.Generator) -> None:
+    weight = random.normal(size=(6, 5)).astype(np.float32)
+    made = quantise_weight(weight, integer(4), Scheme(), 1)
+    assert made.codes is not None
+    scale = made.scale.reshape(-1)
+    codes = numpy_helper.from_array(made.codes.astype(ml_dtypes.int4), "w")
+    graph = helper.make_graph(
+        [
+            helper.make_node("DequantizeLinear", ["w", "s"], ["d"], axis=1),
+            helper.make_node("MatMul", ["x", "d"], ["y"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 5])],
+        [codes, helper.make_tensor("s", TensorProto.FLOAT, [5], scale)],
+    )
+    proto = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
+    x = random.normal(size=(3, 6)).astype(np.float32)
+    plain, fused = (Network(proto, optimise=on).run(["y"], {"x": x})[0] for on in (False, True))
+    expected = x @ made.values
+    assert np.allclose(plain, expected, atol=1e-5)
+    # The fused 4-bit kernel rounds activations to 8 bits by itself.
+    assert np.max(np.abs(fused - expected)) < 0.01 * np.max(np.abs(expected))

@@ -17,13 +17,13 @@ from npubench.precision.plan_file import plan_text, read_plan
 from npubench.specs.header import read_header
 from npubench.specs.loader import SpecDocument
 from npubench.study.accuracy import Measuring
-from npubench.study.precision_search import (
+from npubench.study.precision_request import (
     PrecisionSearch,
     SearchRequest,
     parse_budget,
     parse_objective,
-    search_precision,
 )
+from npubench.study.precision_search import search_precision
 from npubench.study.session import Session, open_network
 from tests.study.study_fakes import TOY, FakeMachine, build_fake
 
