@@ -82,7 +82,8 @@ def simpy_fifo(arrivals: list[int], networks: list[int]) -> list[int]:  # noqa: 
     return ends
 
 
-def simpy_stimpack(arrivals: list[int], networks: list[int]) -> list[int]:  # noqa: ARG001
+# The networks are not looked at; the signature is that of the other peers.
+def simpy_stimpack(arrivals: list[int], networks: list[int]) -> list[int]:  # noqa: ARG001 (shape)
     """As `npubench.serving.modes.Stimpack`: one comparison a request while calm, else a scan."""
     env = simpy.Environment()
     slo, reserve = 10 * BASE, BASE

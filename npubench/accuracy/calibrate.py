@@ -47,9 +47,9 @@ class Calibration:
     samples: int = 128
 
     def __str__(self) -> str:
-        name = self.method
+        name: str = self.method
         if self.method == "percentile":
-            name = f"{name}:{self.percentile:g}"  # type: ignore[assignment]  # for reading only
+            name = f"{name}:{self.percentile:g}"
         extras = ((self.search_weights, _MSE_WEIGHTS), (self.correct_bias, _BIAS))
         return ",".join([name, *(word for on, word in extras if on)])
 

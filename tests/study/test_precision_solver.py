@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import time
 
 import numpy as np
 import pytest
@@ -182,11 +181,11 @@ def test_hawq_v3s_published_bits() -> None:
     assert differing == {"resnet50 modelsize_0.25": ["layer3.5.conv1"]}
 
 
-def test_time_for_fifty_layers_at_four_widths() -> None:
+def test_fifty_layers_at_four_widths_keep_their_budget() -> None:
     problem = random_problem(5, groups=54)
     wide = problem.total([3] * 54).value("latency_s")
     narrow = problem.total([0] * 54).value("latency_s")
-    start = time.perf_counter()
-    assert solve(problem, LOSS, {"latency_s": (wide + narrow) / 2}) is not None
-    # The target is 2 s on an idle machine.
-    assert time.perf_counter() - start < 20
+    budget_s = (wide + narrow) / 2
+    chosen = solve(problem, LOSS, {"latency_s": budget_s})
+    assert chosen is not None
+    assert problem.total(list(chosen.picks)).value("latency_s") <= budget_s * (1 + 1e-9)

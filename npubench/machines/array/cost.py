@@ -278,7 +278,7 @@ def _assumptions(spec: ArraySpec, mapping: ArrayMapping) -> tuple[str, ...]:
         lines.append("element-wise work on a layer's results runs beside that layer")
     if any(memory.double_buffered for memory in spec.memories):
         lines.append("tiles are double-buffered: a layer takes its slowest unit's time")
-    unproven = sum(layer.counts.open > 0 for layer in mapping.layers.values())
+    unproven = sum(not layer.counts.proven for layer in mapping.layers.values())
     if unproven:
         lines.append(
             f"the mapping of {unproven} of {len(mapping.layers)} layers is the best found, "

@@ -3,13 +3,16 @@
 The space: for every on-chip memory, outermost first, a tile (`LayerTiles.candidates`) and an order
 of the loops over tiles; where everything that a memory tiles fits it whole, the tile is the whole.
 For the array, every variant of its core (how arrays share a layer, what PEs keep). Every tile of a
-tiling, ragged ones included, takes its own best inner nest.
+tiling, ragged ones included, takes its own best inner nest; the tiles of the innermost memory
+share one variant.
 
 A nest costs a vector of resources: busy cycles of the array and of every memory port, joules, and
 cycles that nothing hides. What a layer's finished outputs cost on their way out is the same for
 every nest and is added at the end. Vectors of the parts add up, and each objective grows with every
 component; so a part whose vector is nowhere smaller than another's can never be needed, and the
 fronts of parts that remain hold the optimum of every objective (docs/models.md has the proof).
+Where a memory that is not the outermost cuts by a bound, it does so by the score of its own part,
+which proves nothing of the whole; `SearchCounts.proven` knows.
 """
 
 from __future__ import annotations
@@ -96,7 +99,8 @@ class SearchCounts:
         bounded: of these, discarded because even a lower bound was no better than a found nest.
         dominated: of these, evaluated and beaten in every resource.
         open: of these, left when `MOST_EVALUATED` had been evaluated or a front held more than
-            `MOST_KEPT`; where it is 0 nothing was left out.
+            `MOST_KEPT`.
+        cut_inside: of the bounded, those of memories that are not the outermost.
         evaluated: candidates that got an inner search.
     """
 
@@ -105,7 +109,13 @@ class SearchCounts:
     bounded: int = 0
     dominated: int = 0
     open: int = 0
+    cut_inside: int = 0
     evaluated: int = 0
+
+    @property
+    def proven(self) -> bool:
+        """Whether the nest found is the best of the space: nothing was left out unproven."""
+        return self.open == 0 and self.cut_inside == 0
 
 
 class DoesNotFitError(Exception):
@@ -302,6 +312,7 @@ class LayerSearch:
             # Later candidates have no lower bound than this one: none of them can do better.
             if (first[index], second[index]) >= best:
                 self.counts.bounded += len(rank) - number
+                self.counts.cut_inside += len(rank) - number if depth else 0
                 break
             if number and self.counts.evaluated >= MOST_EVALUATED:
                 self.counts.open += len(rank) - number
