@@ -78,9 +78,8 @@ def test_the_package_is_whole(wheel: Path) -> None:
     }
     assert expected <= found
     assert "npubench/py.typed" in found
-    assert {f"npubench/study/schemas/{n}.1.json" for n in ("run", "compare", "sweep", "error")} <= (
-        found
-    )
+    schemas = ("run", "compare", "sweep", "study", "error")
+    assert {f"npubench/study/schemas/{name}.1.json" for name in schemas} <= found
 
 
 def test_nothing_else_is_in_the_wheel(wheel: Path) -> None:

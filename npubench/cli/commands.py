@@ -14,6 +14,7 @@ from npubench import __version__
 from npubench.cli import inspection, precision
 from npubench.cli import options as opt
 from npubench.cli.output import Answer, Form, records
+from npubench.cli.study import study
 
 __all__ = ["app"]
 
@@ -296,6 +297,12 @@ def sweep(
 
 
 for _name, _command, _short, _examples in (
+    (
+        "study",
+        study,
+        "Rerun a published comparison, or list them.",
+        ("npubench study hawq_sizes --set networks=resnet18", "npubench study"),
+    ),
     (
         "list",
         inspection.list_,

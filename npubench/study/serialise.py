@@ -37,6 +37,7 @@ __all__ = [
     "COMPARE",
     "ERROR",
     "RUN",
+    "STUDY",
     "SWEEP",
     "dumps",
     "error_to_json",
@@ -49,6 +50,7 @@ __all__ = [
 RUN = "npubench.run/1"
 COMPARE = "npubench.compare/1"
 SWEEP = "npubench.sweep/1"
+STUDY = "npubench.study/1"
 ERROR = "npubench.error/1"
 
 JsonObject = dict[str, Any]
@@ -134,7 +136,7 @@ def load_schema(schema: str) -> JsonObject:
     Raises:
         OptionError: no such schema.
     """
-    known = (RUN, COMPARE, SWEEP, ERROR)
+    known = (RUN, COMPARE, SWEEP, STUDY, ERROR)
     if schema not in known:
         raise OptionError(f"no schema '{schema}': expected {_quoted(known)}")
     name = schema.removeprefix("npubench.").replace("/", ".")

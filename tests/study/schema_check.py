@@ -7,9 +7,9 @@ from typing import Any
 import jsonschema
 from referencing import Registry, Resource
 
-from npubench.study.serialise import COMPARE, ERROR, RUN, SWEEP, load_schema
+from npubench.study.serialise import COMPARE, ERROR, RUN, STUDY, SWEEP, load_schema
 
-SCHEMAS = (RUN, COMPARE, SWEEP, ERROR)
+SCHEMAS = (RUN, COMPARE, SWEEP, STUDY, ERROR)
 
 
 def validate(document: dict[str, Any]) -> None:

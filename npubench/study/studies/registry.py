@@ -1,0 +1,149 @@
+"""Names of studies to code, which is imported when the study is asked for.
+
+A study is a module beside this one with a function ``run`` of type `record.Runner`, and one entry
+here. Its parameters are set with ``--set NAME=VALUE``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import cast
+
+from npubench.errors import OptionError, Problem, did_you_mean
+from npubench.study.run import make_stamp
+from npubench.study.session import Session
+from npubench.study.studies.record import Runner, StudyContext, StudyResult, StudySection
+
+__all__ = [
+    "STUDIES",
+    "Parameter",
+    "Study",
+    "assemble",
+    "find_study",
+    "run_study",
+    "study_sections",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """Something of a study that may be set: its default as text, and what it is."""
+
+    name: str
+    default: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """An entry of the registry.
+
+    Attributes:
+        name: on the command line.
+        title: in one line.
+        description: what is run, and what stands beside it.
+        module: under `npubench.study.studies`.
+        parameters: what may be set.
+    """
+
+    name: str
+    title: str
+    description: str
+    module: str
+    parameters: tuple[Parameter, ...] = ()
+
+    def load(self) -> Runner:
+        """The function that runs it."""
+        return cast("Runner", import_module(f"npubench.study.studies.{self.module}").run)
+
+    def settle(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """Every parameter with its value.
+
+        Raises:
+            OptionError: a name that is no parameter.
+        """
+        known = {parameter.name: parameter.default for parameter in self.parameters}
+        problems = [
+            Problem(
+                f"--set {name}={value}: study '{self.name}' has no parameter '{name}'",
+                hint=did_you_mean(name, known) or "it has no parameters",
+            )
+            for name, value in settings.items()
+            if name not in known
+        ]
+        if problems:
+            raise OptionError(*problems)
+        return {**known, **settings}
+
+
+_ALL = (
+    Study(
+        "hawq_sizes",
+        "HAWQ-V3's plans of ResNet-18 and ResNet-50: what they weigh",
+        "Weights and bit operations of every published plan, counted from the networks that ship, "
+        "beside the sizes and bit operations that HAWQ-V3 publishes.",
+        "hawq_sizes",
+        (Parameter("networks", "resnet18,resnet50_v1", "networks that have published plans"),),
+    ),
+)
+
+STUDIES: Mapping[str, Study] = MappingProxyType({study.name: study for study in _ALL})
+
+
+def find_study(name: str) -> Study:
+    """The study of a name; ``-`` is ``_``, case does not matter.
+
+    Raises:
+        OptionError: no such study.
+    """
+    folded = name.strip().lower().replace("-", "_")
+    if folded not in STUDIES:
+        raise OptionError(Problem(f"unknown study '{name}'", hint=did_you_mean(folded, STUDIES)))
+    return STUDIES[folded]
+
+
+def study_sections(
+    study: Study,
+    settings: Mapping[str, str],
+    seed: int = 0,
+    session: Session | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Iterator[StudySection]:
+    """Run a study and give each section when it is finished.
+
+    Args:
+        study: which.
+        settings: parameters by name, as text.
+        seed: of whatever is drawn.
+        session: shared with other runs.
+        on_step: called with steps done and steps in all.
+
+    Raises:
+        InputError: a parameter that does not exist or makes no sense.
+    """
+    values = study.settle(settings)
+    context = StudyContext(session or Session(), values, seed)
+    if on_step is not None:
+        context = StudyContext(context.session, values, seed, on_step)
+    yield from study.load()(context)
+
+
+def assemble(
+    study: Study, settings: Mapping[str, str], seed: int, sections: tuple[StudySection, ...]
+) -> StudyResult:
+    """The result of sections that are finished."""
+    return StudyResult(study.name, study.title, study.settle(settings), sections, make_stamp(seed))
+
+
+def run_study(name: str, settings: Mapping[str, str] | None = None, seed: int = 0) -> StudyResult:
+    """Run a study to its end.
+
+    Raises:
+        InputError: no such study, or parameters that make no sense.
+    """
+    study = find_study(name)
+    given = settings or {}
+    return assemble(study, given, seed, tuple(study_sections(study, given, seed)))
