@@ -187,19 +187,34 @@ def parse_tree(data: bytes | str, file: str | None, option: str | None = None) -
         column = odd.start() - text.rfind("\n", 0, odd.start())
         place = Place(file, line, column, option)
         raise SpecError(place.problem(f"character U+{ord(odd[0]):04X} is not allowed"))
-    builder = _Builder(file, option)
-    try:
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-            if not builder.take(event):
-                break
-    except yaml.MarkedYAMLError as error:
-        builder.problems.append(_syntax_problem(error, text, builder))
+    builder = _build(text, yaml.CSafeLoader, file, option)
+    if builder.gave_up:
+        # The C parser reads ahead and has a limit of its own, before our builder meets ours; the
+        # slower one has none, and is stopped by the builder after `MAX_DEPTH` levels.
+        builder = _build(text, yaml.SafeLoader, file, option)
     if builder.problems:
         raise spec_error(builder.problems)
     root = builder.root
     if root is None or (isinstance(root, ScalarNode) and not root.text and not root.quoted):
         raise SpecError(start.problem("the file is empty" if option is None else "no value given"))
     return root
+
+
+def _build(
+    text: str,
+    loader: type[yaml.SafeLoader | yaml.CSafeLoader],
+    file: str | None,
+    option: str | None,
+) -> _Builder:
+    builder = _Builder(file, option)
+    try:
+        for event in yaml.parse(text, Loader=loader):
+            if not builder.take(event):
+                break
+    except yaml.MarkedYAMLError as error:
+        builder.gave_up = "maximum nesting depth" in (error.problem or "")
+        builder.problems.append(_syntax_problem(error, text, builder))
+    return builder
 
 
 def _decode(data: bytes | str, start: Place) -> str:
@@ -260,6 +275,7 @@ class _Builder:
         self.option = option
         self.root: Node | None = None
         self.problems: list[Problem] = []
+        self.gave_up = False  # the parser refused the nesting before the builder could
         self._stack: list[_Open] = []
         self._documents = 0
 
