@@ -51,6 +51,7 @@ def _root(
     epilog=_example(
         "npubench run resnet50 --hw tpuv4i",
         "npubench run model.onnx --hw my_npu.yaml --batch 8 --layers",
+        "npubench run resnet50 --hw edge8 --objective energy",
         "npubench run resnet50 --hw tpuv4i --fail-if 'latency > 5 ms' -o result.json",
     ),
 )
@@ -63,6 +64,7 @@ def run(
     samples: opt.Samples = None,
     faults: opt.Faults = None,
     batch: opt.Batch = 1,
+    objective: opt.ObjectiveName = "latency",
     dim: opt.Dims = None,
     knob: opt.Knobs = None,
     set_: opt.Settings = None,
@@ -100,6 +102,7 @@ def run(
         calibration=calibration,
         samples=samples,
         faults=faults,
+        objective=objective,
     )
     with progress("accuracy", quiet=quiet) as step:
         result = run_one(request, on_sample=step)
@@ -152,6 +155,7 @@ def compare(
     samples: opt.Samples = None,
     faults: opt.Faults = None,
     batch: opt.Batch = 1,
+    objective: opt.ObjectiveName = "latency",
     dim: opt.Dims = None,
     knob: opt.Knobs = None,
     set_: opt.Settings = None,
@@ -185,6 +189,7 @@ def compare(
         calibration=calibration,
         samples=samples,
         faults=faults,
+        objective=objective,
     )
     with progress("compare", quiet=quiet) as step:
         result = compare_all(workloads, hw or (), asked, baseline=baseline, seed=seed, on_run=step)
@@ -214,9 +219,9 @@ def sweep(
             "--axis",
             metavar="NAME=VALUES",
             callback=opt.listed("NPUBENCH_AXIS"),
-            help="What varies: a knob, a field of the spec, batch, precision, workload, hw or "
-            "dim.NAME; values are a list 1,2,4 or a range start:stop:step. Repeatable, the last "
-            "varies fastest. [env var: NPUBENCH_AXIS, separated by ;]",
+            help="What varies: a knob, a field of the spec, batch, precision, objective, "
+            "workload, hw or dim.NAME; values are a list 1,2,4 or a range start:stop:step. "
+            "Repeatable, the last varies fastest. [env var: NPUBENCH_AXIS, separated by ;]",
         ),
     ] = None,
     dry_run: Annotated[
@@ -229,6 +234,7 @@ def sweep(
     samples: opt.Samples = None,
     faults: opt.Faults = None,
     batch: opt.Batch = 1,
+    objective: opt.ObjectiveName = "latency",
     dim: opt.Dims = None,
     knob: opt.Knobs = None,
     set_: opt.Settings = None,
@@ -268,6 +274,7 @@ def sweep(
         calibration=calibration,
         samples=samples,
         faults=faults,
+        objective=objective,
     )
     plan = plan_sweep(request, [parse_axis(text) for text in axis or ()], session)
     axes = tuple((one.name, one.values) for one in plan.axes)

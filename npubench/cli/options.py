@@ -26,6 +26,7 @@ __all__ = [
     "Knobs",
     "Layers",
     "MaxUnknown",
+    "ObjectiveName",
     "Precision",
     "Quiet",
     "Samples",
@@ -131,6 +132,15 @@ Faults = Annotated[
 Batch = Annotated[
     int,
     typer.Option("--batch", envvar="NPUBENCH_BATCH", metavar="N", help="Inferences per execution."),
+]
+ObjectiveName = Annotated[
+    str,
+    typer.Option(
+        "--objective",
+        envvar="NPUBENCH_OBJECTIVE",
+        metavar="latency|energy|edp",
+        help="What the mapping of every layer is searched for; the other figure decides ties.",
+    ),
 ]
 Dims = Annotated[
     list[str] | None,

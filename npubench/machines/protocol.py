@@ -27,6 +27,7 @@ __all__ = [
     "Legalised",
     "Machine",
     "MachineInfo",
+    "MappingSearch",
     "Objective",
     "evaluate",
 ]
@@ -148,6 +149,37 @@ class ConstantUse:
     energy_j: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class MappingSearch:
+    """How the search for a network's mapping covered its space.
+
+    Layers that are equal in equal surroundings are searched once and counted once here.
+
+    Attributes:
+        objective: what every layer was mapped for: ``latency``, ``energy`` or ``edp``.
+        layers: multiply-accumulate layers.
+        searched: those that were searched; the others are equal to one of them.
+        proven: layers, of all, for which nothing in the space is better.
+        considered: choices of the space that were looked at.
+        too_large: of these, refused because they do not fit a memory.
+        bounded: discarded because a lower bound was no better than what had been found.
+        dominated: costed, and equalled or beaten in every resource by another.
+        open: left out unproven because a limit of the search was reached.
+        evaluated: tilings whose inner nests were searched in turn.
+    """
+
+    objective: str
+    layers: int
+    searched: int
+    proven: int
+    considered: int
+    too_large: int
+    bounded: int
+    dominated: int
+    open: int
+    evaluated: int
+
+
 @dataclass(frozen=True)
 class Cost:
     """A network on a machine.
@@ -160,6 +192,7 @@ class Cost:
         interval_cycles: steady-state distance between two executions; at most ``cycles``.
         assumptions: what the model took for granted, for the table's caption.
         constants: constants used, with the energy that rests on each.
+        search: how the mapping was found; None where there was nothing to choose.
     """
 
     layers: tuple[LayerCost, ...]
@@ -169,6 +202,7 @@ class Cost:
     overlap_energy_j: float = 0.0
     assumptions: tuple[str, ...] = ()
     constants: tuple[ConstantUse, ...] = field(default=())
+    search: MappingSearch | None = None
 
     @cached_property
     def cycles(self) -> int:

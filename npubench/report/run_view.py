@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from npubench.machines.protocol import OVERLAP, ConstantUse
+from npubench.machines.protocol import OVERLAP, ConstantUse, MappingSearch
 from npubench.report.accuracy_view import (
     ACCURACY_KEYS,
     accuracy_record,
@@ -45,6 +45,8 @@ def run_view(result: RunResult, *, layers: bool = False, verbose: bool = False) 
         tables.append(per_layer.without("cycles", *(("precision",) if uniform else ())))
     if verbose and result.constants:
         tables.append(_constants_table(result))
+    if verbose and result.search is not None:
+        tables.append(_search_table(result.search))
     return View(
         title=_headline(result),
         tables=tuple(tables),
@@ -213,6 +215,23 @@ def _constants_table(result: RunResult) -> Table:
     return Table("", columns, rows)
 
 
+def _search_table(search: MappingSearch) -> Table:
+    """What the mapping search covered, choice by choice."""
+    parts = {
+        "considered": search.considered,
+        "do not fit": search.too_large,
+        "cut by a bound": search.bounded,
+        "dominated": search.dominated,
+        "left unproven": search.open,
+        "inner searches": search.evaluated,
+    }
+    columns = (
+        label("part", f"Mapping search, {plural(search.searched, 'distinct layer')}", "shorten"),
+        fixed("choices", "Choices", 0),
+    )
+    return Table("", columns, tuple(parts.items()))
+
+
 def origin(confidence: str, source: str) -> str:
     """``published: JSSC 2017``."""
     return f"{confidence}: {source}" if source else confidence
@@ -228,10 +247,22 @@ def _notes(result: RunResult) -> tuple[str, ...]:
         f"Latency of {subject}, host transfer excluded. EDP = energy x latency, lower is better.",
         f"Precision: {asked}. {_setting(result)}",
         *accuracy_source(result.accuracy),
+        *_search_note(result.search),
         *constant_notes(result.constants, result.totals.energy_j),
         *((f"Assumed: {assumptions}.",) if assumptions else ()),
         f"Model sha256 {result.workload.sha256[:8] or 'none'}, "
         f"spec sha256 {result.hardware.sha256[:8] or 'none'}, npubench {result.stamp.npubench}.",
+    )
+
+
+def _search_note(search: MappingSearch | None) -> tuple[str, ...]:
+    """For what the layers were mapped, and how far the mapping is proven."""
+    if search is None:
+        return ()
+    proven = "all" if search.proven == search.layers else f"{search.proven} of {search.layers}"
+    return (
+        f"Mapped for {search.objective}, layer by layer: {search.considered:,} choices for "
+        f"{plural(search.searched, 'distinct layer')}; {proven} proven the best of the space.",
     )
 
 

@@ -72,6 +72,7 @@ def compare(
             calibration=options.calibration,
             samples=options.samples,
             faults=options.faults,
+            objective=options.objective,
         )
         try:
             result = run(request, session)

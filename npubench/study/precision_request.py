@@ -35,6 +35,7 @@ class SearchRequest:
         workload, hardware, dims, batch, knobs, overrides, seed: as of a run.
         widths: precisions to choose from.
         objective: what to save: a metric or ``edp_js``.
+        mapping_objective: what every layer is mapped for, as of a run.
         budgets: upper bounds; with one on a cost the loss is least, else the objective.
         sensitivity: ``noise`` or ``drop``, measured, or ``hawq``, published.
         ends: precision of the first and the last layer; None lets them vary too.
@@ -56,6 +57,7 @@ class SearchRequest:
     ends: str | None = None
     measuring: Measuring | None = None
     points: int = 10
+    mapping_objective: str = "latency"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from npubench.errors import InputError, MappingError, OptionError, Problem, did_you_mean
 from npubench.ir import LayerPrecision, MacLayer, Network, PrecisionPlan, parse_precision
-from npubench.machines.protocol import Cost, Machine, evaluate
+from npubench.machines.protocol import Cost, Machine, Objective, evaluate
 from npubench.precision.published import published_plans
 from npubench.precision.weigh import weigh
 from npubench.study.accuracy import executed_plan, measured, open_evaluator
@@ -34,7 +34,7 @@ from npubench.study.precision_solver import (
     solve,
 )
 from npubench.study.result import Accuracy
-from npubench.study.run import make_stamp
+from npubench.study.run import check_objective, make_stamp
 from npubench.study.sensitivity import SENSITIVITIES, measure_sensitivity, published_loss
 from npubench.study.session import Session
 
@@ -74,6 +74,7 @@ class _Search:
         self.session = session
         self.on_step = on_step
         _check(request)
+        check_objective(request.mapping_objective)
         self.machine: Machine[Any] = session.machine(
             request.hardware, request.knobs, request.overrides
         )
@@ -231,7 +232,8 @@ class _Search:
     def _cost(self, plan: PrecisionPlan) -> Cost:
         key = tuple(str(plan.of(layer.name)) for layer in self.network.mac_layers)
         if key not in self._seen:
-            self._seen[key] = evaluate(self.machine, self.batched, plan)
+            objective = Objective(self.request.mapping_objective)
+            self._seen[key] = evaluate(self.machine, self.batched, plan, objective)
         return self._seen[key]
 
     def _spread(self, problem: PrecisionProblem, frontier: Frontier) -> list[Solution]:

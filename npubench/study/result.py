@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from npubench.machines.protocol import ConstantUse, LayerCost
+from npubench.machines.protocol import ConstantUse, LayerCost, MappingSearch
 
 __all__ = [
     "Accuracy",
@@ -81,6 +81,7 @@ class Options:
     calibration: str | None = None
     samples: int | None = None
     faults: str | None = None
+    objective: str = "latency"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,7 @@ class RunResult:
         coverage: what the figures rest on.
         assumptions: of the network's lowering and of the machine's model.
         constants: constants of the spec, with the joules per inference that rest on each.
+        search: how the mapping was found; None where the machine had nothing to choose.
     """
 
     stamp: Stamp
@@ -218,6 +220,7 @@ class RunResult:
     coverage: Coverage
     assumptions: tuple[str, ...]
     constants: tuple[ConstantUse, ...]
+    search: MappingSearch | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,17 @@ from importlib import metadata
 from typing import Any
 
 import npubench
-from npubench.errors import MappingError, ModelError, NpubenchError, OptionError, Problem
+from npubench.errors import (
+    MappingError,
+    ModelError,
+    NpubenchError,
+    OptionError,
+    Problem,
+    did_you_mean,
+)
 from npubench.frontend import LoadedNetwork
 from npubench.ir import Network, PrecisionPlan
-from npubench.machines.protocol import Cost, LayerCost, Legalised, Machine, evaluate
+from npubench.machines.protocol import Cost, LayerCost, Legalised, Machine, Objective, evaluate
 from npubench.precision.sources import check_precision, find_plan
 from npubench.study.accuracy import Measuring, check_measuring, find_accuracy
 from npubench.study.coverage import measure_coverage
@@ -28,7 +35,7 @@ from npubench.study.result import (
 )
 from npubench.study.session import Session
 
-__all__ = ["RunRequest", "check_request", "make_stamp", "run"]
+__all__ = ["RunRequest", "check_objective", "check_request", "make_stamp", "run"]
 
 _MOST_MACS = 2**54
 
@@ -52,6 +59,7 @@ class RunRequest:
         calibration: of that measurement, see `npubench.accuracy.calibrate`.
         samples: how many of the data set's samples; None for all.
         faults: bit errors of the memories while measuring, see `npubench.study.accuracy`.
+        objective: what every layer is mapped for: ``latency``, ``energy`` or ``edp``.
     """
 
     workload: str
@@ -66,6 +74,7 @@ class RunRequest:
     calibration: str | None = None
     samples: int | None = None
     faults: str | None = None
+    objective: str = "latency"
 
     @property
     def measuring(self) -> Measuring | None:
@@ -98,7 +107,7 @@ def run(
     batched = loaded.network.with_batch(request.batch)
     _check_size(batched)
     legalised = machine.legalise(batched, plan)
-    cost = evaluate(machine, batched, legalised.executed)
+    cost = evaluate(machine, batched, legalised.executed, Objective(request.objective))
     _check_cost(batched, cost, machine)
     accuracy = find_accuracy(
         request.workload,
@@ -117,13 +126,28 @@ def check_request(request: RunRequest) -> None:
     """Refuse what is wrong whatever the network and the machine.
 
     Raises:
-        OptionError: a batch below 1, or a precision that does not parse.
+        OptionError: a batch below 1, a precision that does not parse, or an unknown objective.
     """
     if request.batch < 1:
         raise OptionError(f"--batch: expected a whole number from 1, got {request.batch}")
     if request.precision is not None:
         check_precision(request.precision)
+    check_objective(request.objective)
     check_measuring(request.dataset, request.calibration, request.samples, request.faults)
+
+
+def check_objective(text: str, option: str = "--objective") -> Objective:
+    """The objective of this name.
+
+    Raises:
+        OptionError: there is none.
+    """
+    names = [str(objective) for objective in Objective]
+    if text not in names:
+        hint = did_you_mean(text, names)
+        expected = f"expected {', '.join(names[:-1])} or {names[-1]}"
+        raise OptionError(Problem(f"{option}: {expected}, got '{text}'", hint=hint))
+    return Objective(text)
 
 
 def make_stamp(seed: int) -> Stamp:
@@ -218,6 +242,7 @@ def _assemble(
             calibration=request.calibration,
             samples=request.samples,
             faults=request.faults,
+            objective=request.objective,
         ),
         requested=requested,
         executed=executed,
@@ -235,6 +260,7 @@ def _assemble(
             replace(constant, energy_j=constant.energy_j / request.batch)
             for constant in cost.constants
         ),
+        search=cost.search,
     )
 
 

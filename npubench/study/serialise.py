@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from npubench.errors import InputError, NpubenchError, OptionError
 from npubench.ir import LayerPrecision, parse_format, parse_precision
-from npubench.machines.protocol import ConstantUse, LayerCost
+from npubench.machines.protocol import ConstantUse, LayerCost, MappingSearch
 from npubench.study.result import (
     Accuracy,
     Comparison,
@@ -163,6 +163,7 @@ def _run_to_json(run: RunResult) -> JsonObject:
         "coverage": _coverage_to_json(run.coverage),
         "assumptions": list(run.assumptions),
         "constants": [_plain(constant) for constant in run.constants],
+        "search": None if run.search is None else _plain(run.search),
     }
 
 
@@ -183,6 +184,7 @@ def _run_from_json(data: JsonObject) -> RunResult:
         coverage=_coverage_from_json(data["coverage"]),
         assumptions=tuple(data["assumptions"]),
         constants=tuple(_record(ConstantUse, constant) for constant in data["constants"]),
+        search=None if data["search"] is None else _record(MappingSearch, data["search"]),
     )
 
 

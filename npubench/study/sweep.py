@@ -16,13 +16,13 @@ from npubench.specs.loader import SpecDocument, find_node
 from npubench.specs.tree import MappingNode, Node, SequenceNode, item_name
 from npubench.study.axes import HARDWARE_AXES, WORKLOAD_AXIS, Axis
 from npubench.study.result import Sweep, SweepPoint
-from npubench.study.run import RunRequest, check_request, make_stamp, run
+from npubench.study.run import RunRequest, check_objective, check_request, make_stamp, run
 from npubench.study.session import Session, parse_hardware
 
 __all__ = ["SweepPlan", "plan_sweep", "sweep", "sweep_points"]
 
 _DIM = "dim."
-_OPTIONS = (WORKLOAD_AXIS, *HARDWARE_AXES, "batch", "precision")
+_OPTIONS = (WORKLOAD_AXIS, *HARDWARE_AXES, "batch", "precision", "objective")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ class SweepPlan:
 def plan_sweep(request: RunRequest, axes: Sequence[Axis], session: Session) -> SweepPlan:
     """Check a grid before any of it runs.
 
-    An axis is ``workload``, ``hw``, ``batch``, ``precision``, ``dim.NAME``, a knob of the spec or
-    the dotted path of one of its fields; where the hardware varies, of every spec.
+    An axis is ``workload``, ``hw``, ``batch``, ``precision``, ``objective``, ``dim.NAME``, a knob
+    of the spec or the dotted path of one of its fields; where the hardware varies, of every spec.
 
     Raises:
         OptionError: no axes, an axis given twice, an unknown one, or values it cannot take; with
@@ -184,10 +184,14 @@ def _option_problems(axis: Axis) -> list[Problem]:
             if not (value.isascii() and value.isdecimal() and int(value) >= 1)
         ]
     problems: list[Problem] = []
-    if axis.name == "precision":
+    checks: dict[str, Callable[[str], object]] = {
+        "precision": check_precision,
+        "objective": lambda value: check_objective(value, "--axis objective"),
+    }
+    if axis.name in checks:
         for value in axis.values:
             try:
-                check_precision(value)
+                checks[axis.name](value)
             except OptionError as error:
                 problems += error.problems
     return problems

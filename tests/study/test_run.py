@@ -211,6 +211,35 @@ def test_a_machine_that_breaks_its_word_is_a_bug(
     assert str(caught.value) == message
 
 
+def test_the_mapping_is_searched_for_what_is_asked() -> None:
+    session = Session()
+    runs = {
+        name: run(RunRequest("alexnet", "ws32x32_int8:buffer=64KiB", objective=name), session)
+        for name in ("latency", "energy", "edp")
+    }
+    for name, result in runs.items():
+        assert result.options.objective == name
+        assert result.search is not None
+        assert result.search.objective == name
+        assert result.search.layers == 8
+        assert result.search.considered > result.search.searched > 0
+    figures = {n: (r.totals.cycles, r.totals.energy_j) for n, r in runs.items()}
+    assert figures["latency"][0] < figures["energy"][0]
+    assert figures["energy"][1] < figures["latency"][1]
+    products = {name: cycles * joules for name, (cycles, joules) in figures.items()}
+    assert products["edp"] < min(products["latency"], products["energy"])
+
+
+def test_an_unknown_objective_is_refused_before_anything_opens(library: Library) -> None:
+    with pytest.raises(OptionError) as caught:
+        run(RunRequest("tiny", "toy", objective="enery"), library.session())
+    assert str(caught.value).splitlines() == [
+        "--objective: expected latency, energy or edp, got 'enery'",
+        "  did you mean 'energy'?",
+    ]
+    assert library.opened == []
+
+
 def test_a_session_opens_everything_once(library: Library) -> None:
     session = library.session()
     for batch in (1, 2):

@@ -8,6 +8,7 @@ import pytest
 
 from npubench.errors import InputError, ModelError, OptionError, Problem
 from npubench.ir import FORMATS, LayerPrecision, integer
+from npubench.machines.protocol import MappingSearch
 from npubench.study.axes import parse_axis
 from npubench.study.compare import compare
 from npubench.study.result import Accuracy, Comparison, RunResult, Sweep
@@ -32,7 +33,9 @@ def result(session: Session) -> RunResult:
     request = RunRequest(
         "tiny", "toy", {"seq": 3}, 3, "w4a4", {"clock": "2 GHz"}, {"array.rate": "8"}, 11
     )
-    return replace(run(request, session), accuracy=measured)
+    request = replace(request, objective="edp")
+    search = MappingSearch("edp", 1, 1, 1, 40, 8, 20, 11, 0, 3)
+    return replace(run(request, session), accuracy=measured, search=search)
 
 
 @pytest.fixture
@@ -103,6 +106,7 @@ def test_the_form_of_a_run(result: RunResult) -> None:
         "coverage",
         "assumptions",
         "constants",
+        "search",
     ]
     assert document["precision"] == {
         "requested": {"default": "w4a4", "layers": {"fc": "w4a4"}},
@@ -118,6 +122,7 @@ def test_the_form_of_a_run(result: RunResult) -> None:
         "calibration": None,
         "samples": None,
         "faults": None,
+        "objective": "edp",
     }
     # 3 x 32 MACs at 8 a cycle and 2 cycles of stall, at 2 GHz; 96 + 8 pJ for three inferences.
     fc = document["layers"][0]

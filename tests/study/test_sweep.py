@@ -119,6 +119,16 @@ def test_batch_and_hardware_axes(session: Session) -> None:
     assert rows == [("toy", 32), ("toy", 64), ("fast", 8), ("fast", 16)]
 
 
+def test_objectives_are_an_axis(session: Session) -> None:
+    plan = plan_sweep(TINY_ON_TOY, [parse_axis("objective=latency,edp")], session)
+    assert [request.objective for _, request in plan.requests()] == ["latency", "edp"]
+    with pytest.raises(OptionError) as caught:
+        plan_sweep(TINY_ON_TOY, [parse_axis("objective=latency,power")], session)
+    assert str(caught.value).startswith(
+        "--axis objective: expected latency, energy or edp, got 'power'"
+    )
+
+
 def test_dims_reach_the_frontend(library: Library) -> None:
     asked: list[dict[str, int]] = []
 

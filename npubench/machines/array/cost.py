@@ -23,7 +23,7 @@ from npubench.machines.array.spec import ArraySpec
 from npubench.machines.array.systolic import ceil_div
 from npubench.machines.array.tiles import one
 from npubench.machines.array.traffic import Ports, mac_traffic, tensor_traffic
-from npubench.machines.protocol import ConstantUse, Cost, LayerCost
+from npubench.machines.protocol import ConstantUse, Cost, LayerCost, MappingSearch
 from npubench.specs.quantity import Quantity, walk_quantities
 
 __all__ = ["cost_network", "peak_macs_per_cycle"]
@@ -78,6 +78,7 @@ class _Coster:
             overlap_energy_j=overlap_j,
             assumptions=_assumptions(self.spec, self.mapping),
             constants=self._constants(),
+            search=_search(self.mapping),
         )
 
     def _layer(self, layer: Layer) -> LayerCost:
@@ -285,3 +286,22 @@ def _assumptions(spec: ArraySpec, mapping: ArrayMapping) -> tuple[str, ...]:
             "not proven the best"
         )
     return tuple(lines)
+
+
+def _search(mapping: ArrayMapping) -> MappingSearch | None:
+    """What all searches covered; equal layers share one search, which counts once."""
+    if not mapping.layers:
+        return None
+    searches = list({id(layer.counts): layer.counts for layer in mapping.layers.values()}.values())
+    return MappingSearch(
+        objective=str(mapping.objective),
+        layers=len(mapping.layers),
+        searched=len(searches),
+        proven=sum(layer.counts.proven for layer in mapping.layers.values()),
+        considered=sum(counts.considered for counts in searches),
+        too_large=sum(counts.too_large for counts in searches),
+        bounded=sum(counts.bounded for counts in searches),
+        dominated=sum(counts.dominated for counts in searches),
+        open=sum(counts.open for counts in searches),
+        evaluated=sum(counts.evaluated for counts in searches),
+    )

@@ -64,6 +64,7 @@ class ArrayMapping:
         tails: vector layers fused into the layer before them.
         bits: storage width of every tensor.
         kept_weights: layers whose weights stay on chip between inferences.
+        objective: what every layer was mapped for.
     """
 
     layers: Mapping[str, MappedLayer]
@@ -71,6 +72,7 @@ class ArrayMapping:
     tails: Tails
     bits: Mapping[str, int]
     kept_weights: frozenset[str]
+    objective: Objective = Objective.LATENCY
 
 
 def home_memory(spec: ArraySpec) -> MemorySpec | None:
@@ -112,7 +114,7 @@ def map_network(
     residency = keep_on_chip(network, bits, room // 2, skip=tails.hidden)
     placer = _Placer(spec, bits, tails, residency, home, kept, objective)
     layers = {layer.name: placer.place(layer, plan) for layer in network.mac_layers}
-    return ArrayMapping(layers, residency, tails, bits, frozenset(kept))
+    return ArrayMapping(layers, residency, tails, bits, frozenset(kept), objective)
 
 
 def _capacity(memory: MemorySpec | None) -> int:
