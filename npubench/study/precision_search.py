@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from npubench.errors import InputError, MappingError, OptionError, Problem, did_you_mean
@@ -38,7 +39,7 @@ from npubench.study.run import check_objective, make_stamp
 from npubench.study.sensitivity import SENSITIVITIES, measure_sensitivity, published_loss
 from npubench.study.session import Session
 
-__all__ = ["search_precision"]
+__all__ = ["PrecisionSearcher", "search_precision"]
 
 _REPAIRS = 12
 
@@ -58,17 +59,26 @@ def search_precision(
     Raises:
         InputError: names, budgets that no plan meets, nothing to choose from, no data to measure.
     """
-    return _Search(request, session or Session(), on_step).run()
+    return PrecisionSearcher(request, session or Session(), on_step).run()
 
 
-class _Search:
-    """One search; holds what its steps share."""
+class PrecisionSearcher:
+    """One search; holds what its steps share.
+
+    Args:
+        request: what to search.
+        session: keeps networks, machines and evaluators.
+        on_step: called with sensitivity measurements done and in all.
+
+    Raises:
+        InputError: names, nothing to choose from.
+    """
 
     def __init__(
         self,
         request: SearchRequest,
         session: Session,
-        on_step: Callable[[int, int], None] | None,
+        on_step: Callable[[int, int], None] | None = None,
     ) -> None:
         self.request = request
         self.session = session
@@ -87,21 +97,24 @@ class _Search:
         self._seen: dict[tuple[str, ...], Cost] = {}
 
     def run(self) -> PrecisionSearch:
-        """All steps."""
-        losses = self._losses()
-        problem = self._problem(losses)
+        """All steps.
+
+        Raises:
+            InputError: budgets that no plan meets, no data to measure.
+        """
+        losses, problem = self.losses, self.problem
         request = self.request
         metric = "energy_j" if request.objective == EDP else request.objective
         frontier = find_frontier(problem, metric)
         shown = self._spread(problem, frontier)
         rows: list[SearchedPlan] = []
         if request.budgets:
-            rows.append(self._chosen(problem, shown, frontier))
+            rows.append(self._asked_for(shown, frontier))
         for precision in self.precisions:
             uniform = PrecisionPlan(precision)
             loss = self._loss_of(uniform, losses)
             rows.append(self._row(str(precision), uniform, loss))
-        rows += self._published(losses)
+        rows += self.published()
         rows += [self._solved("frontier", solution) for solution in shown]
         errors = [
             abs(r.predicted_edp_js / r.edp_js - 1)
@@ -158,7 +171,9 @@ class _Search:
             raise OptionError(f"--ends {text}: {strange[0]} is not among the widths {known}")
         return pinned
 
-    def _losses(self) -> dict[tuple[int, LayerPrecision], float]:
+    @cached_property
+    def losses(self) -> Mapping[tuple[int, LayerPrecision], float]:
+        """What each group of layers loses at each precision."""
         request = self.request
         if request.sensitivity == "hawq":
             table = published_loss(self.network, self.precisions)
@@ -179,7 +194,10 @@ class _Search:
             evaluator, self.groups, self.precisions, request.sensitivity, self.on_step
         )
 
-    def _problem(self, losses: Mapping[tuple[int, LayerPrecision], float]) -> PrecisionProblem:
+    @cached_property
+    def problem(self) -> PrecisionProblem:
+        """The choices of every group, with losses and with costs that are taken to add up."""
+        losses = self.losses
         costs = {p: self._shares(p) for p in self.precisions}
         widest = max(self.precisions, key=lambda p: p.weight.bits + p.activation.bits)
         groups = []
@@ -247,13 +265,20 @@ class _Search:
         unique = {s.picks: s for s in least if s is not None}
         return sorted(unique.values(), key=lambda s: (s.value(EDP), s.loss))
 
-    def _chosen(
-        self, problem: PrecisionProblem, shown: Sequence[Solution], frontier: Frontier
-    ) -> SearchedPlan:
+    def _asked_for(self, shown: Sequence[Solution], frontier: Frontier) -> SearchedPlan:
         budgets = dict(self.request.budgets)
         drop = budgets.pop(DROP, None)
         if drop is not None:
             return self._within_drop(shown, frontier, drop, budgets)
+        return self.choose(budgets)
+
+    def choose(self, budgets: Mapping[str, float]) -> SearchedPlan:
+        """The plan of least loss within budgets on costs, else of least objective within a loss.
+
+        Raises:
+            MappingError: no plan meets them.
+        """
+        problem = self.problem
         costly = [name for name in budgets if name != LOSS]
         objective = LOSS if costly else self.request.objective
         limits = dict(budgets)
@@ -371,15 +396,14 @@ class _Search:
             total += loss
         return total
 
-    def _published(
-        self, losses: Mapping[tuple[int, LayerPrecision], float]
-    ) -> Iterable[SearchedPlan]:
+    def published(self) -> Iterable[SearchedPlan]:
+        """The published plans of this network on this machine."""
         for file in published_plans():
             if self.network.name not in file.networks:
                 continue
             for name in file.names:
                 plan = self._legal(file.plan(name, self.network))
-                yield self._row(name, plan, self._loss_of(plan, losses))
+                yield self._row(name, plan, self._loss_of(plan, self.losses))
 
 
 def _check(request: SearchRequest) -> None:

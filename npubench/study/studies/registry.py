@@ -88,6 +88,18 @@ _ALL = (
         "hawq_sizes",
         (Parameter("networks", "resnet18,resnet50_v1", "networks that have published plans"),),
     ),
+    Study(
+        "hawq_v3",
+        "HAWQ-V3's mixed precision: which width for which layer",
+        "Its integer programme solved exactly from its published sensitivities, beside the widths, "
+        "sizes, bit operations and accuracies that it publishes; then, where an accelerator is "
+        "named, the same budgets on that accelerator's own costs.",
+        "hawq_v3",
+        (
+            Parameter("networks", "resnet18,resnet50_v1", "networks that have published plans"),
+            Parameter("hardware", "", "accelerators that execute w8a8 and w4a4"),
+        ),
+    ),
 )
 
 STUDIES: Mapping[str, Study] = MappingProxyType({study.name: study for study in _ALL})
