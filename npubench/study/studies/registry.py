@@ -81,6 +81,17 @@ class Study:
 
 _ALL = (
     Study(
+        "ap_programs",
+        "Microprograms of an associative processor: three counts, and results against integers",
+        "Every program is executed bit by bit on random and extreme operands: cycles by closed "
+        "form, by counting its instructions and by emulation, and results against int64.",
+        "ap_programs",
+        (
+            Parameter("pairs", "some", "'some' widths of 1, 4, 8, 16, or 'all' from 1 to 16"),
+            Parameter("operands", "256", "operand sets for each program"),
+        ),
+    ),
+    Study(
         "hawq_sizes",
         "HAWQ-V3's plans of ResNet-18 and ResNet-50: what they weigh",
         "Weights and bit operations of every published plan, counted from the networks that ship, "

@@ -5,12 +5,14 @@ The oracle shares nothing with the emulator but the description of the network.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from npubench.machines.associative.quantized_network import (
     Add,
@@ -27,6 +29,7 @@ from npubench.machines.associative.quantized_network import (
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Products = Callable[["Conv | Linear", Ints], Ints]
 MULTIPLIER_BITS = 8
 
 
@@ -95,15 +98,21 @@ def conv_accumulators(layer: Conv, x: Ints) -> Ints:
     )
 
 
+def accumulators(layer: Conv | Linear, x: Ints) -> Ints:
+    """Sums of products in int64, without bias."""
+    return conv_accumulators(layer, x) if isinstance(layer, Conv) else x @ layer.weight.T
+
+
 def oracle_layer(
-    layer: QuantizedLayer, tensors: dict[str, Ints], signed_low: dict[str, int]
+    layer: QuantizedLayer,
+    tensors: dict[str, Ints],
+    signed_low: dict[str, int],
+    products: Products = accumulators,
 ) -> Ints:
     x = tensors[layer.inputs[0] if isinstance(layer, Add) else layer.input]
     match layer:
-        case Conv():
-            return requantized(conv_accumulators(layer, x), layer.bias, layer.requantization)
-        case Linear():
-            return requantized(x @ layer.weight.T, layer.bias, layer.requantization)
+        case Conv() | Linear():
+            return requantized(products(layer, x), layer.bias, layer.requantization)
         case Relu():
             return np.maximum(x, 0)
         case MaxPool():
@@ -123,14 +132,48 @@ def oracle_layer(
             return x.reshape(len(x), -1)
 
 
-def oracle(network: QuantizedNetwork, images: Ints) -> dict[str, Ints]:
-    """Every tensor of the network in int64, by the same integer rule."""
+def oracle(
+    network: QuantizedNetwork, images: Ints, products: Products = accumulators
+) -> dict[str, Ints]:
+    """Every tensor of the network in int64, by the same integer rule; `products` sums products."""
     tensors = {network.input_name: images.astype(np.int64)}
     lows = {network.input_name: np.iinfo(np.int32).min}
     for layer in network.layers:
-        tensors[layer.name] = oracle_layer(layer, tensors, lows)
+        tensors[layer.name] = oracle_layer(layer, tensors, lows, products)
         lows[layer.name] = np.iinfo(np.int32).min  # lower than any element: padding never wins
     return tensors
+
+
+def onnxruntime_accumulators(layer: Conv | Linear, x: Ints) -> Ints:
+    """ConvInteger or MatMulInteger of onnxruntime, on bytes: signed numbers have zero point 128."""
+    below = 128 if x.min() < 0 else 0
+    linear = isinstance(layer, Linear)
+    weight = layer.weight.T if linear else layer.weight
+    zeros = {"xz": below, "wz": 128}
+    known = [numpy_helper.from_array(np.array(n, dtype=np.uint8), k) for k, n in zeros.items()]
+    known.append(numpy_helper.from_array((weight + 128).astype(np.uint8), "w"))
+    names, attributes = ["x", "w", "xz", "wz"], {}
+    if isinstance(layer, Conv):
+        attributes = {
+            "pads": list(layer.pads),
+            "strides": list(layer.strides),
+            "dilations": list(layer.dilations),
+            "group": layer.groups,
+        }
+    operator = "MatMulInteger" if linear else "ConvInteger"
+    graph = helper.make_graph(
+        [helper.make_node(operator, names, ["y"], **attributes)],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, x.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, None)],
+        known,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (result,) = session.run(None, {"x": (x + below).astype(np.uint8)})
+    return result.astype(np.int64)
 
 
 class Quantizer:
@@ -185,3 +228,17 @@ class Quantizer:
             return
         rule, out = self.rule(oracle_layer(bare, self.tensors, {}), total, signed=False)
         self.append(Linear(name, source, values, self.bits, offset, rule), out, False)
+
+    def add(self, name: str, a: str, b: str) -> None:
+        """ReLU(a + b): the unsigned result clips at 0."""
+        scales = np.array([self.scale[a], self.scale[b]])
+        real = self.tensors[a] * scales[0] + self.tensors[b] * scales[1]
+        out = max(float(real.max()), float(scales.max())) / ((1 << self.bits) - 1)
+        (ma, mb), shift = dyadic(scales / out, limit=16)
+        self.append(Add(name, (a, b), (ma, mb), shift, self.bits), out, False)
+
+    def mean(self, name: str, source: str, kernel: tuple[int, int]) -> None:
+        signed = self.signed[source]
+        multiplier, shift = dyadic(np.array([1 / (kernel[0] * kernel[1])]), limit=16)
+        rule = Requantization(multiplier, shift, self.bits, signed)
+        self.append(AveragePool(name, source, kernel, kernel, rule), self.scale[source], signed)

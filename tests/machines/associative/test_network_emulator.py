@@ -4,9 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
-from onnx import TensorProto, helper
 
 from npubench.errors import MappingError
 from npubench.machines.associative.network_emulator import run_network
@@ -23,8 +21,10 @@ from npubench.machines.associative.quantized_network import (
 )
 from tests.machines.associative.quantize import (
     Quantizer,
+    accumulators,
     conv_accumulators,
     initializers,
+    onnxruntime_accumulators,
     oracle,
 )
 
@@ -47,10 +47,11 @@ def digits(bits: int, images: int = IMAGES) -> tuple[QuantizedNetwork, np.ndarra
 
 def check(network: QuantizedNetwork, images: np.ndarray) -> None:
     run = run_network(network, images)
-    expected = oracle(network, images)
-    assert list(run.tensors) == list(expected)
-    for name, values in expected.items():
-        np.testing.assert_array_equal(run.tensors[name].values, values, err_msg=name)
+    for products in (accumulators, onnxruntime_accumulators):
+        expected = oracle(network, images, products)
+        assert list(run.tensors) == list(expected)
+        for name, values in expected.items():
+            np.testing.assert_array_equal(run.tensors[name].values, values, err_msg=name)
     assert run.total.cycles == sum(events.cycles for events in run.events.values())
 
 
@@ -98,6 +99,50 @@ def test_mnist_cnn_equals_the_oracle(shared: Path, bits: int) -> None:
     check(*mnist(shared, bits, 2))
 
 
+def resnet8(shared: Path, bits: int, images: int) -> tuple[QuantizedNetwork, np.ndarray]:
+    """MLPerf Tiny's ResNet-8: two residual additions of two scales, strides, a mean of 64.
+
+    Weights go by the order of the convolutions, since the file's names are a converter's.
+    """
+    graph = onnx.load(shared / "models" / "resnet8-cifar10-fp32.onnx").graph
+    w = initializers(shared / "models" / "resnet8-cifar10-fp32.onnx")
+    convs = [(w[n.input[1]], w[n.input[2]]) for n in graph.node if n.op_type == "Conv"]
+    data = np.load(shared / "datasets" / "cifar10-test-297.npz")
+    pixels = data["images"][:images].astype(np.float64)
+    pixels = pixels if pixels.shape[1] == 3 else pixels.transpose(0, 3, 1, 2)
+    q = Quantizer(pixels, bits)
+    same, strided = {"pads": (1, 1, 1, 1)}, {"pads": (0, 0, 1, 1), "strides": (2, 2)}
+    q.conv("stem", "image", *convs[0], **same)
+    x, order = "stem", [(None, 1, 2), (3, 4, 5), (6, 7, 8)]
+    for block, (shortcut, first, second) in enumerate(order):
+        name = f"block{block}"
+        q.conv(f"{name}.a", x, *convs[first], **(same if shortcut is None else strided))
+        q.conv(f"{name}.b", f"{name}.a", *convs[second], **same, signed=True)
+        if shortcut is not None:
+            q.conv(f"{name}.s", x, *convs[shortcut], strides=(2, 2), signed=True)
+            x = f"{name}.s"
+        q.add(name, x, f"{name}.b")
+        x = name
+    q.mean("mean", x, (8, 8))
+    q.passed(Flatten("flatten", "mean"))
+    dense = next(n for n in graph.node if n.op_type == "MatMul").input[1]
+    bias = next(n for n in graph.node if n.name == "Add__29").input[1]
+    q.linear("fc", "flatten", w[dense].T, w[bias], last=True)
+    return q.network(), q.images
+
+
+@pytest.mark.parametrize("bits", [8, 4, 2])
+def test_resnet8_equals_the_oracle(shared: Path, bits: int) -> None:
+    check(*resnet8(shared, bits, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [8, 4, 2])
+def test_mnist_and_resnet8_on_more_images(shared: Path, bits: int) -> None:
+    check(*mnist(shared, bits, 40))
+    check(*resnet8(shared, bits, 3))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 4, 2])
 def test_digits_cnn_on_its_whole_test_set(bits: int) -> None:
@@ -139,32 +184,6 @@ def test_geometry_groups_addition_and_pooling_equal_the_oracle(bits: int) -> Non
     check(*residual_block(bits))
 
 
-def conv_integer(layer: Conv, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """ConvInteger of onnxruntime; int8 weights as uint8 with zero point 128."""
-    node = helper.make_node(
-        "ConvInteger",
-        ["x", "w", "", "z"],
-        ["y"],
-        pads=list(layer.pads),
-        strides=list(layer.strides),
-    )
-    graph = helper.make_graph(
-        [node],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.UINT8, x.shape)],
-        [helper.make_tensor_value_info("y", TensorProto.INT32, None)],
-        [
-            onnx.numpy_helper.from_array((weight + 128).astype(np.uint8), "w"),
-            onnx.numpy_helper.from_array(np.array(128, dtype=np.uint8), "z"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    return session.run(None, {"x": x.astype(np.uint8)})[0]
-
-
 def test_accumulators_equal_conv_integer_of_onnxruntime() -> None:
     network, images = digits(8)
     x = images
@@ -172,7 +191,7 @@ def test_accumulators_equal_conv_integer_of_onnxruntime() -> None:
         assert isinstance(layer, Conv)
         bare = Conv(layer.name, "image", layer.weight, 8, pads=layer.pads)
         run = run_network(QuantizedNetwork("image", 8, input_signed=False, layers=(bare,)), x)
-        np.testing.assert_array_equal(run.output.values, conv_integer(layer, x, layer.weight))
+        np.testing.assert_array_equal(run.output.values, onnxruntime_accumulators(layer, x))
         np.testing.assert_array_equal(run.output.values, conv_accumulators(bare, x))
         x = oracle(network, images)[layer.name]
 

@@ -7,7 +7,7 @@ Words are two's complement when signed. Closed forms of the core (compare and wr
 n = min(a, b), w = max(a, b) bits; loading and reading add one cycle per bit column:
 
     add, subtract, unsigned   8 n + 4 (w - n)           result w + 1 bits
-    add, subtract, signed     8 (w + 1) + 3             (+2 less when b is the wider by itself)
+    add, subtract, signed     8 (w + 1) + 3
     add, subtract out of place, unsigned  10 n + 4 (w - n)
     multiply u x u, u x s     8 a b                     result a + b bits
     multiply s x s            8 a b + 11
@@ -23,7 +23,11 @@ from npubench.machines.associative.instructions import FULL_ADDER, FULL_SUBTRACT
 from npubench.machines.associative.program import Program, ProgramBuilder, check_bits
 
 __all__ = [
+    "ADD_TO",
     "MAX_ACCUMULATOR_BITS",
+    "SUBTRACT_TO",
+    "PresetTable",
+    "Table",
     "accumulate",
     "add",
     "add_out_of_place",
@@ -40,8 +44,10 @@ __all__ = [
 
 MAX_ACCUMULATOR_BITS = 48
 Table = tuple[LutRow, ...]
+PresetTable = tuple[tuple[tuple[int, int, int], tuple[int | None, int | None]], ...]
+"""Key (a, b, c) and what is written to (r, c), for results in columns preset to 0."""
 
-_ADD_TO = (
+ADD_TO: PresetTable = (
     ((0, 0, 1), (1, 0)),
     ((0, 1, 0), (1, None)),
     ((1, 0, 0), (1, None)),
@@ -50,7 +56,7 @@ _ADD_TO = (
 )
 """r <- a + b + c with r preset to 0: key (a, b, c), write (r, c). 110 after 111."""
 
-_SUBTRACT_TO = (
+SUBTRACT_TO: PresetTable = (
     ((1, 0, 0), (1, 1)),
     ((0, 1, 0), (1, None)),
     ((0, 0, 1), (1, None)),
@@ -207,7 +213,7 @@ def subtract(a_bits: int, b_bits: int, *, signed: bool = False) -> Program:
 
 def _out_of_place(
     name: str,
-    table: tuple[tuple[tuple[int, int, int], tuple[int | None, int | None]], ...],
+    table: PresetTable,
     a_bits: int,
     b_bits: int,
 ) -> Program:
@@ -230,7 +236,7 @@ def _out_of_place(
                 [*compare, (result[wide], key[2])],
                 [(column, bit) for column, bit in targets if bit is not None],
             )
-    builder.output("r", result, signed=table is _SUBTRACT_TO)
+    builder.output("r", result, signed=table is SUBTRACT_TO)
     return builder.build()
 
 
@@ -241,7 +247,7 @@ def add_out_of_place(a_bits: int, b_bits: int) -> Program:
     Raises:
         MappingError: a width that no program is defined for.
     """
-    return _out_of_place("add to", _ADD_TO, a_bits, b_bits)
+    return _out_of_place("add to", ADD_TO, a_bits, b_bits)
 
 
 @cache
@@ -251,7 +257,7 @@ def subtract_out_of_place(a_bits: int, b_bits: int) -> Program:
     Raises:
         MappingError: a width that no program is defined for.
     """
-    return _out_of_place("subtract to", _SUBTRACT_TO, a_bits, b_bits)
+    return _out_of_place("subtract to", SUBTRACT_TO, a_bits, b_bits)
 
 
 def _kinds(a_signed: bool, b_signed: bool) -> tuple[str, str]:

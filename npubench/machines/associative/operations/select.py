@@ -16,6 +16,7 @@ from npubench.machines.associative.program import Program, ProgramBuilder, check
 
 __all__ = [
     "MAX_TABLE_BITS",
+    "check_passes",
     "constant",
     "copy",
     "emit_copy",
@@ -123,13 +124,15 @@ def emit_max(
     *,
     signed: bool,
     passes: int = 4,
+    smallest: bool = False,
 ) -> None:
     """a <- max(a, b); the flags must hold 0 and hold the winner afterwards.
 
-    The sign of a two's complement word decides the other way round, so its keys are inverted.
+    The sign of a two's complement word decides the other way round, so its keys are inverted;
+    so are all keys for the minimum (`smallest`).
     """
     for place in reversed(range(len(a))):
-        inverted = int(signed and place == len(a) - 1)
+        inverted = int((signed and place == len(a) - 1) != smallest)
         columns = {"a": a[place], "b": b[place], "fa": flags[0], "fb": flags[1]}
         flip = {"a": inverted, "b": inverted, "fa": 0, "fb": 0}
         for key, write in _MAX[passes]:
@@ -139,7 +142,12 @@ def emit_max(
             )
 
 
-def _check_passes(passes: int) -> None:
+def check_passes(passes: int) -> None:
+    """Refuse a number of passes per bit that no table of the maximum has.
+
+    Raises:
+        MappingError: neither 3 nor 4.
+    """
     if passes not in _MAX:
         raise MappingError(f"associative processor: maximum in {passes} passes, expected 3 or 4")
 
@@ -152,7 +160,7 @@ def max_of_two(bits: int, *, signed: bool = False, passes: int = 4) -> Program:
         MappingError: a width outside 1..48 bits, or another number of passes.
     """
     check_bits("word", bits, high=48)
-    _check_passes(passes)
+    check_passes(passes)
     builder = ProgramBuilder(f"max {'s' if signed else 'u'}{bits} {passes} passes")
     a = builder.input("a", bits, signed=signed)
     b = builder.input("b", bits, signed=signed)
@@ -171,7 +179,7 @@ def max_pool_word(bits: int, window: int, *, signed: bool = False, passes: int =
     """
     check_bits("word", bits, high=48)
     check_bits("pooling window", window, high=1 << 16)
-    _check_passes(passes)
+    check_passes(passes)
     builder = ProgramBuilder(f"max pool {'s' if signed else 'u'}{bits} of {window} in a row")
     words = [builder.input(f"x{item}", bits, signed=signed) for item in range(window)]
     fa, fb = builder.columns(2)
@@ -212,7 +220,7 @@ def max_pool_rows(bits: int, window: int, *, signed: bool = False, passes: int =
     """
     check_bits("word", bits, high=48)
     check_bits("pooling window", window, high=1 << 16)
-    _check_passes(passes)
+    check_passes(passes)
     builder = ProgramBuilder(f"max pool {'s' if signed else 'u'}{bits} of {window} rows", window)
     word = builder.input("x", bits, signed=signed)
     emit_max_tree(builder, word, signed=signed, passes=passes)
