@@ -19,7 +19,7 @@ from npubench.study.studies.record import Cell, Claim, StudyColumn, StudyContext
 __all__ = ["run"]
 
 _SOME = tuple((a, b) for a in (1, 4, 8, 16) for b in (1, 4, 8, 16))
-_ALL = tuple(product(range(1, 17), repeat=2))
+_ALL = tuple(product(range(1, 17), range(1, 17)))
 _TABLE_WIDTHS = (2, 4, 6, 8)
 _TERMS = (16, 64, 576, 4608)
 _SHOWN = 8
