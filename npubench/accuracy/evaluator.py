@@ -348,7 +348,7 @@ class Evaluator:
             samples = batch[self.model.input]
             flips = {
                 f"{key}:mask": flip_mask(
-                    (len(samples), *self.observations.shapes[key]), bits, faults.rate, random
+                    self.observations.shape(key, len(samples)), bits, faults.rate, random
                 )
                 for key, bits in (masks or {}).items()
                 if faults is not None
@@ -385,9 +385,9 @@ class Evaluator:
     def _layer_noise(self, prepared: Prepared) -> dict[str, float]:
         """Signal to noise of each layer's result, against the float network, in dB."""
         nodes = self.model.proto.graph.node
-        names = {site.layer: nodes[site.node].output[0] for site in self.model.sites}
+        names = {site.layer: [nodes[i].output[0] for i in site.nodes] for site in self.model.sites}
         made = {self.model.output}
-        wanted = list(dict.fromkeys(names.values()))
+        wanted = list(dict.fromkeys(name for its in names.values() for name in its))
         extra = [name for name in wanted if name not in made]
         runtimes = [
             Network(rewrite(self.model, layout), threads=self.threads)
@@ -405,7 +405,10 @@ class Evaluator:
             seen += len(batch[self.model.input])
             if seen >= _SQNR_SAMPLES:
                 break
-        found = {layer: sqnr_db(signal[name], noise[name]) for layer, name in names.items()}
+        found = {
+            layer: sqnr_db(sum(signal[n] for n in its), sum(noise[n] for n in its))
+            for layer, its in names.items()
+        }
         return {layer: value for layer, value in found.items() if value is not None}
 
 

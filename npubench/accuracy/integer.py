@@ -40,7 +40,12 @@ def integer_model(model: TrainedModel, plan: PrecisionPlan, prepared: Prepared) 
     """
     proto = ModelProto()
     proto.CopyFrom(model.proto)
-    sites = {site.node: site for site in model.sites}
+    repeated = [site for site in model.sites if len(site.nodes) > 1]
+    if repeated:
+        raise OptionError(
+            f"layer '{repeated[0].layer}': integer kernels run a product once, not step by step"
+        )
+    sites = {site.nodes[0]: site for site in model.sites}
     nodes: list[NodeProto] = []
     for index, node in enumerate(proto.graph.node):
         site = sites.get(index)

@@ -17,13 +17,14 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 
 from npubench.accuracy.qonnx import expand_quantisers
+from npubench.accuracy.recurrent import MOST_STEPS, attribute, expand_recurrent
 from npubench.accuracy.runtime import Network as Runtime
 from npubench.errors import ModelError, Problem
 from npubench.frontend import LoadedNetwork
 from npubench.frontend.files import load_model
 from npubench.ir import Network
 
-__all__ = ["Site", "TrainedModel", "attribute", "open_model"]
+__all__ = ["Site", "TrainedModel", "open_model"]
 
 # Clip with bounds as inputs needs 11, BitwiseXor of bit errors 18, casts to float8 19; the newest
 # is what the oldest supported onnxruntime (1.20) reads.
@@ -39,7 +40,7 @@ class Site:
     Attributes:
         layer: its name in the network.
         op: ``Conv``, ``ConvTranspose``, ``Gemm`` or ``MatMul``.
-        node: index of the node in the prepared graph.
+        nodes: indices of its nodes in the prepared graph: one, or several that share the weight.
         data: which input of the node is the streamed operand.
         held: which one is the weight, or the second activation of a product of two.
         weight: the weight's elements; None for a product of two activations.
@@ -51,7 +52,7 @@ class Site:
 
     layer: str
     op: str
-    node: int
+    nodes: tuple[int, ...]
     data: int
     held: int
     weight: npt.NDArray[np.float32] | None
@@ -124,7 +125,8 @@ def open_model(path: Path, loaded: LoadedNetwork) -> TrainedModel:
     if not quantised:
         constants = _constants(model)
         _fold_batch_norms(graph, constants)
-        sites = _find_sites(graph, network, constants)
+        unrolled = expand_recurrent(graph, network, constants)
+        sites = _find_sites(graph, network, constants, unrolled)
     fixed = _free_batch(model, network)
     first, *rest = fed
     return TrainedModel(
@@ -139,12 +141,6 @@ def open_model(path: Path, loaded: LoadedNetwork) -> TrainedModel:
         fixed_batch=fixed,
         companions={info.name: _numpy_type(info) for info in rest},
     )
-
-
-def attribute(node: NodeProto, name: str, default: Any) -> Any:
-    """An attribute of a node as a Python value."""
-    found = next((a for a in node.attribute if a.name == name), None)
-    return default if found is None else helper.get_attribute_value(found)
 
 
 def _numpy_type(info: ValueInfoProto) -> np.dtype[Any]:
@@ -283,7 +279,10 @@ def _fold_batch_norms(graph: GraphProto, constants: dict[str, npt.NDArray[Any]])
 
 
 def _find_sites(
-    graph: GraphProto, network: Network, constants: Mapping[str, npt.NDArray[Any]]
+    graph: GraphProto,
+    network: Network,
+    constants: Mapping[str, npt.NDArray[Any]],
+    unrolled: Mapping[str, tuple[str, ...]],
 ) -> tuple[Site, ...]:
     places: dict[str, list[int]] = {}
     for index, node in enumerate(graph.node):
@@ -291,29 +290,38 @@ def _find_sites(
             places.setdefault(node.name or node.output[0], []).append(index)
     sites: list[Site] = []
     strange: list[str] = []
+    makers = {node.output[0]: index for index, node in enumerate(graph.node)}
     for layer in network.mac_layers:
+        if layer.name in unrolled:
+            indices = tuple(makers[name] for name in unrolled[layer.name])
+            sites.append(_site(layer.name, indices, graph, constants))
+            continue
         # The converter and the folding keep names; unnamed nodes go by their result.
         found = places.get(layer.name) or places.get(layer.outputs[0])
         if not found:
             strange.append(f"'{layer.name}' ({layer.op})")
             continue
-        sites.append(_site(layer.name, found.pop(0), graph, constants))
+        sites.append(_site(layer.name, (found.pop(0),), graph, constants))
     if strange:
         raise ModelError(
             Problem(
                 f"the accuracy of '{network.name}' cannot be measured: "
                 f"{len(strange)} of its layers cannot be quantised where they stand: "
                 f"{', '.join(strange[:4])}{', ...' if len(strange) > 4 else ''}",
-                hint=f"{', '.join(_WEIGHT_PLACE)} at the top level of the graph can",
+                hint=f"{', '.join(_WEIGHT_PLACE)} at the top level of the graph can, and LSTM, GRU "
+                f"and RNN over whole sequences of at most {MOST_STEPS} steps",
             )
         )
     return tuple(sites)
 
 
 def _site(
-    layer: str, index: int, graph: GraphProto, constants: Mapping[str, npt.NDArray[Any]]
+    layer: str,
+    indices: tuple[int, ...],
+    graph: GraphProto,
+    constants: Mapping[str, npt.NDArray[Any]],
 ) -> Site:
-    node = graph.node[index]
+    node = graph.node[indices[0]]
     op, held = node.op_type, 1
     if op in ("Gemm", "MatMul") and node.input[1] not in constants and node.input[0] in constants:
         held = 0
@@ -335,7 +343,7 @@ def _site(
     return Site(
         layer=layer,
         op=op,
-        node=index,
+        nodes=indices,
         data=1 - held,
         held=held,
         weight=None if weight is None else np.asarray(weight, np.float32),
@@ -394,6 +402,6 @@ def _takes_batches(model: ModelProto, network: Network) -> bool:
         singles = [runtime.run(output, {info.name: pair[i : i + 1]})[0] for i in range(2)]
     except ModelError:
         return False
-    if both.shape[:1] != (2,) or any(one.shape[1:] != both.shape[1:] for one in singles):
+    if both.shape[:1] != (2,) or any(one.shape != (1, *both.shape[1:]) for one in singles):
         return False
     return bool(np.allclose(both, np.concatenate(singles), rtol=1e-3, atol=1e-3))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from onnx import (
+    GraphProto,
     ModelProto,
     NodeProto,
     TensorProto,
@@ -79,32 +80,31 @@ def rewrite(model: TrainedModel, layout: Layout) -> ModelProto:
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     graph = proto.graph
-    sites = {site.node: site for site in model.sites}
+    sites = {index: site for site in model.sites for index in site.nodes}
     nodes: list[NodeProto] = []
     for index, node in enumerate(graph.node):
         site = sites.get(index)
         if site is None:
             nodes.append(node)
             continue
+        # Nodes of one layer share its quantisers' ranges and its weight, not what comes of them.
+        repeat = site.nodes.index(index)
+        suffix = f"~{repeat}" if repeat else ""
         for operand in (site.data, site.held):
             number_format = layout.activations.get(port(site, operand))
             if number_format is not None and not is_exact(number_format):
                 key = port(site, operand)
-                nodes += _quantiser(key, node.input[operand], number_format, faulty=layout.faulty)
-                graph.input.extend(_quantiser_inputs(key, number_format, faulty=layout.faulty))
-                node.input[operand] = f"{key}:quantised"
-        if site.layer in layout.fed:
+                source = node.input[operand]
+                made = _quantiser(key, suffix, source, number_format, faulty=layout.faulty)
+                nodes += made
+                node.input[operand] = made[-1].output[0]
+        if site.layer in layout.fed or site.layer in layout.weights:
             node.input[site.held] = f"{site.layer}:weight"
-            graph.input.append(_free(f"{site.layer}:weight"))
-        elif site.layer in layout.weights:
-            name = f"{site.layer}:weight"
-            graph.initializer.append(numpy_helper.from_array(layout.weights[site.layer], name))
-            node.input[site.held] = name
         if site.layer in layout.biases:
-            name = f"{site.layer}:bias"
-            graph.initializer.append(numpy_helper.from_array(layout.biases[site.layer], name))
-            node.input[2] = name
-        nodes += [node, *_result(site, node, layout, proto)]
+            node.input[2] = f"{site.layer}:bias"
+        nodes += [node, *_result(site, suffix, node, layout)]
+    for site in model.sites:
+        _declare(site, layout, graph)
     del graph.node[:]
     graph.node.extend(nodes)
     graph.output.extend(_free(name) for name in layout.outputs)
@@ -117,6 +117,24 @@ def _free(name: str, kind: int = TensorProto.FLOAT) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, None)
 
 
+def _declare(site: Site, layout: Layout, graph: GraphProto) -> None:
+    """The inputs and constants that a layer's nodes read."""
+    for operand in (site.data, site.held):
+        number_format = layout.activations.get(port(site, operand))
+        if number_format is not None and not is_exact(number_format):
+            key = port(site, operand)
+            graph.input.extend(_quantiser_inputs(key, number_format, faulty=layout.faulty))
+    if site.layer in layout.fed:
+        graph.input.append(_free(f"{site.layer}:weight"))
+    if site.layer in layout.saturating:
+        graph.input.extend(_free(f"{site.layer}:{end}") for end in ("least", "most"))
+    parts = {"weight": layout.weights, "bias": layout.biases, "correction": layout.added}
+    for part, arrays in parts.items():
+        if site.layer in arrays and not (part == "weight" and site.layer in layout.fed):
+            array = numpy_helper.from_array(arrays[site.layer], f"{site.layer}:{part}")
+            graph.initializer.append(array)
+
+
 def _quantiser_inputs(key: str, number_format: Format, *, faulty: bool) -> Iterable[ValueInfoProto]:
     if number_format.is_float and number_format.bits > 8:
         return
@@ -127,30 +145,34 @@ def _quantiser_inputs(key: str, number_format: Format, *, faulty: bool) -> Itera
         yield _free(f"{key}:mask", TensorProto.INT32)
 
 
-def _quantiser(key: str, source: str, number_format: Format, *, faulty: bool) -> list[NodeProto]:
+def _quantiser(
+    key: str, suffix: str, source: str, number_format: Format, *, faulty: bool
+) -> list[NodeProto]:
+    """Nodes whose last one gives the quantised value; feeds go by the key, results end so too."""
     if number_format.is_float:
-        return _float_quantiser(key, source, number_format)
+        return _float_quantiser(key, suffix, source, number_format)
+    at = f"{key}{suffix}"
     steps: list[tuple[str, list[str], str, dict[str, Any]]] = [
         ("Div", [source, f"{key}:scale"], "divided", {}),
-        ("Round", [f"{key}:divided"], "rounded", {}),
-        ("Clip", [f"{key}:rounded", f"{key}:low", f"{key}:high"], "steps", {}),
+        ("Round", [f"{at}:divided"], "rounded", {}),
+        ("Clip", [f"{at}:rounded", f"{key}:low", f"{key}:high"], "steps", {}),
     ]
     last = "steps"
     if faulty:
         # Codes count from the lowest one up, which flips the same values as two's complement.
         steps += [
-            ("Sub", [f"{key}:steps", f"{key}:base"], "codes", {}),
-            ("Cast", [f"{key}:codes"], "bits", {"to": TensorProto.INT32}),
-            ("BitwiseXor", [f"{key}:bits", f"{key}:mask"], "flipped", {}),
-            ("Cast", [f"{key}:flipped"], "recoded", {"to": TensorProto.FLOAT}),
-            ("Add", [f"{key}:recoded", f"{key}:base"], "faulty", {}),
+            ("Sub", [f"{at}:steps", f"{key}:base"], "codes", {}),
+            ("Cast", [f"{at}:codes"], "bits", {"to": TensorProto.INT32}),
+            ("BitwiseXor", [f"{at}:bits", f"{key}:mask"], "flipped", {}),
+            ("Cast", [f"{at}:flipped"], "recoded", {"to": TensorProto.FLOAT}),
+            ("Add", [f"{at}:recoded", f"{key}:base"], "faulty", {}),
         ]
         last = "faulty"
-    steps.append(("Mul", [f"{key}:{last}", f"{key}:scale"], "quantised", {}))
-    return [helper.make_node(op, ins, [f"{key}:{out}"], **more) for op, ins, out, more in steps]
+    steps.append(("Mul", [f"{at}:{last}", f"{key}:scale"], "quantised", {}))
+    return [helper.make_node(op, ins, [f"{at}:{out}"], **more) for op, ins, out, more in steps]
 
 
-def _float_quantiser(key: str, source: str, number_format: Format) -> list[NodeProto]:
+def _float_quantiser(key: str, suffix: str, source: str, number_format: Format) -> list[NodeProto]:
     kind = _CASTS.get(number_format.name)
     if kind is None:
         known = ", ".join(name for name in FORMATS if name in _CASTS)
@@ -158,38 +180,35 @@ def _float_quantiser(key: str, source: str, number_format: Format) -> list[NodeP
             f"the accuracy of activations in {number_format} cannot be measured: onnxruntime "
             f"converts to {known} only"
         )
+    at = f"{key}{suffix}"
     if number_format.bits > 8:
         return [
-            helper.make_node("Cast", [source], [f"{key}:cast"], to=kind),
-            helper.make_node("Cast", [f"{key}:cast"], [f"{key}:quantised"], to=TensorProto.FLOAT),
+            helper.make_node("Cast", [source], [f"{at}:cast"], to=kind),
+            helper.make_node("Cast", [f"{at}:cast"], [f"{at}:quantised"], to=TensorProto.FLOAT),
         ]
     return [
-        helper.make_node("Div", [source, f"{key}:scale"], [f"{key}:divided"]),
-        helper.make_node("Cast", [f"{key}:divided"], [f"{key}:cast"], to=kind),
-        helper.make_node("Cast", [f"{key}:cast"], [f"{key}:back"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", [f"{key}:back", f"{key}:scale"], [f"{key}:quantised"]),
+        helper.make_node("Div", [source, f"{key}:scale"], [f"{at}:divided"]),
+        helper.make_node("Cast", [f"{at}:divided"], [f"{at}:cast"], to=kind),
+        helper.make_node("Cast", [f"{at}:cast"], [f"{at}:back"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{at}:back", f"{key}:scale"], [f"{at}:quantised"]),
     ]
 
 
-def _result(site: Site, node: NodeProto, layout: Layout, proto: ModelProto) -> list[NodeProto]:
+def _result(site: Site, suffix: str, node: NodeProto, layout: Layout) -> list[NodeProto]:
     """What follows a layer's node: saturation of its sums, then the bias correction."""
     steps: list[tuple[str, list[str]]] = []
     if site.layer in layout.saturating:
-        least, most = f"{site.layer}:least", f"{site.layer}:most"
-        proto.graph.input.extend([_free(least), _free(most)])
-        steps += [("Max", [least]), ("Min", [most])]
+        steps += [("Max", [f"{site.layer}:least"]), ("Min", [f"{site.layer}:most"])]
     if site.layer in layout.added:
-        name = f"{site.layer}:correction"
-        proto.graph.initializer.append(numpy_helper.from_array(layout.added[site.layer], name))
-        steps.append(("Add", [name]))
+        steps.append(("Add", [f"{site.layer}:correction"]))
     if not steps:
         return []
     final = node.output[0]
-    current = f"{site.layer}:result0"
+    current = f"{site.layer}{suffix}:result0"
     node.output[0] = current
     made: list[NodeProto] = []
     for number, (op, operands) in enumerate(steps, start=1):
-        following = final if number == len(steps) else f"{site.layer}:result{number}"
+        following = final if number == len(steps) else f"{site.layer}{suffix}:result{number}"
         made.append(helper.make_node(op, [current, *operands], [following]))
         current = following
     return made

@@ -163,14 +163,17 @@ def test_weights_filled_with_one_number_are_none(tmp_path: Path) -> None:
 def test_layers_that_cannot_be_quantised_where_they_stand(tmp_path: Path) -> None:
     text = """
     net (float[5, 1, 3] x) => (float[5, 1, 1, 2] y)
-      <float[1, 8, 3] w, float[1, 8, 2] r> { y = LSTM<hidden_size = 2>(x, w, r) }
+      <float[1, 8, 3] w, float[1, 8, 2] r> {
+        y = LSTM<hidden_size = 2, activations = ["HardSigmoid", "Tanh", "Tanh"]>(x, w, r)
+      }
     """
     weights = {"w": np.ones((1, 8, 3), np.float32), "r": np.ones((1, 8, 2), np.float32)}
     onnx.save(model(text, weights), tmp_path / "net.onnx")
     assert _refusal(tmp_path / "net.onnx", "digits") == (
         "the accuracy of 'net' cannot be measured: 2 of its layers cannot be quantised where they "
         "stand: 'y.forward.input' (LSTM), 'y.forward.recurrence' (LSTM)\n"
-        "  Conv, ConvTranspose, Gemm, MatMul at the top level of the graph can"
+        "  Conv, ConvTranspose, Gemm, MatMul at the top level of the graph can, and LSTM, GRU and "
+        "RNN over whole sequences of at most 2048 steps"
     )
 
 
