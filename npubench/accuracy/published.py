@@ -12,7 +12,12 @@ from npubench.ir import FORMATS, Format, LayerPrecision, Network, PrecisionPlan,
 from npubench.precision.published import published_plans
 from npubench.specs.catalog import data_folder, list_workloads
 
-__all__ = ["PublishedAccuracy", "find_published_accuracy", "published_accuracies"]
+__all__ = [
+    "PublishedAccuracy",
+    "find_published_accuracy",
+    "fitting_rows",
+    "published_accuracies",
+]
 
 _FILE = "workloads/accuracy/published.csv"
 _FLOAT_BITS = "32"
@@ -67,14 +72,19 @@ def published_accuracies() -> tuple[PublishedAccuracy, ...]:
 
 
 def find_published_accuracy(network: Network, plan: PrecisionPlan) -> PublishedAccuracy | None:
-    """The first row whose plan this is exactly; None for networks that do not ship with npubench.
+    """The first of `fitting_rows`; None without one."""
+    return next(iter(fitting_rows(network, plan)), None)
+
+
+def fitting_rows(network: Network, plan: PrecisionPlan) -> tuple[PublishedAccuracy, ...]:
+    """Every row whose plan this is exactly, the one to be shown first.
 
     A user's file may share a name with a published network without being it, so the file itself
     must be the shipped one.
     """
     shipped = {entry.name: entry.sha256 for entry in list_workloads()}
     if network.sha256 == "" or shipped.get(network.name) != network.sha256:
-        return None
+        return ()
     widths = [plan.of(layer.name) for layer in network.mac_layers]
     fitting = [
         row
@@ -83,7 +93,7 @@ def find_published_accuracy(network: Network, plan: PrecisionPlan) -> PublishedA
     ]
     # Settings that came out with the same bits were trained apart: the one asked for goes first.
     own = [r for r in fitting if r.setting and plan.source.startswith(f"{r.setting}:")]
-    return next(iter((*own, *fitting)), None)
+    return (*own, *(row for row in fitting if row not in own))
 
 
 def _wanted(row: PublishedAccuracy, network: Network) -> Sequence[LayerPrecision] | None:

@@ -15,24 +15,33 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from npubench.ir import Format, LayerPrecision, Network, PrecisionPlan
+from npubench.specs.quantity import Quantity
 
 __all__ = [
     "OVERLAP",
+    "STATIC",
     "ConstantUse",
     "Cost",
     "LayerCost",
     "Legalised",
+    "Linked",
     "Machine",
     "MachineInfo",
     "MappingSearch",
+    "Member",
+    "Mode",
     "Objective",
+    "Switching",
+    "System",
     "evaluate",
 ]
 
 OVERLAP = "overlap"
+STATIC = "static"
+"""Component of the energy that flows all the time, whatever the machine does."""
 
 
 class Objective(StrEnum):
@@ -61,6 +70,8 @@ class MachineInfo:
         default_precision: what it runs when neither the user nor the model states one.
         clock_hz: clock in force.
         peak_macs_per_s: at the default precision.
+        static_power: drawn all the time, as the spec's field of that name gives it; None where
+            costs have no component `STATIC`.
     """
 
     name: str
@@ -73,6 +84,7 @@ class MachineInfo:
     default_precision: LayerPrecision
     clock_hz: float
     peak_macs_per_s: float
+    static_power: Quantity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +282,85 @@ class Machine(Protocol[M]):
 
     def cost(self, network: Network, plan: PrecisionPlan, mapping: M) -> Cost:
         """Cycles and joules of a mapping; every layer of the network appears once."""
+        ...
+
+
+@runtime_checkable
+class Linked(Protocol):
+    """A machine whose link to the memory outside can be slowed, to share that memory."""
+
+    @property
+    def off_chip_bits_per_s(self) -> float:
+        """Bits a second over all links to off-chip memory."""
+        ...
+
+    def with_off_chip_bits_per_s(self, rate: float) -> Machine[Any]:
+        """The same machine with links of so many bits a second in all, at most its own."""
+        ...
+
+
+@runtime_checkable
+class Switching(Protocol):
+    """A machine that counts what going from one of its modes to another takes."""
+
+    def mode_switch(
+        self, network: Network, before: PrecisionPlan, after: PrecisionPlan
+    ) -> tuple[float, float]:
+        """Seconds and joules from the end of work under one executed plan to the next's begin."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One way to run a machine.
+
+    Attributes:
+        name: of the mode; the executed precision where the spec names no modes.
+        machine: with the mode's knobs in force.
+        precision: asked for in this mode, as ``--precision`` takes it; None for the default.
+    """
+
+    name: str
+    machine: Machine[Any]
+    precision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One NPU of a system.
+
+    Attributes:
+        name: unique in the system.
+        spec: name of the NPU's spec.
+        modes: the base mode first.
+    """
+
+    name: str
+    spec: str
+    modes: tuple[Mode, ...]
+
+
+@runtime_checkable
+class System(Protocol):
+    """A machine of several NPUs that serve one network each at a time."""
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Each NPU as if it were alone."""
+        ...
+
+    @property
+    def busy_members(self) -> tuple[Member, ...]:
+        """Each NPU as it runs while the others work, slowed where they share a memory."""
+        ...
+
+    @property
+    def sharing(self) -> str:
+        """How the off-chip memory is shared, in words for a caption; empty when it is not."""
+        ...
+
+    def hosting(self, npu: str, mode: str) -> Machine[Any]:
+        """The system as a machine that runs everything on one NPU in one mode, the others idle."""
         ...
 
 

@@ -12,10 +12,19 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from npubench import units
 from npubench.errors import OptionError, Problem, did_you_mean
 from npubench.specs.loader import SpecDocument, find_node, graft, is_quantity
+from npubench.specs.modes import ModeSpec, SchedulerSpec
 from npubench.specs.quantity import NodeLength, Refused, SpecModel, refusal
 from npubench.specs.tree import MappingNode, Node, Place, ScalarNode, SequenceNode, spec_error
 
-__all__ = ["KNOBS", "Knob", "SpecHeader", "apply_knobs", "knob_corners", "read_header"]
+__all__ = [
+    "KNOBS",
+    "Knob",
+    "SpecHeader",
+    "apply_knobs",
+    "knob_corners",
+    "read_header",
+    "turn_knobs",
+]
 
 
 def _one_or_more(given: object) -> object:
@@ -99,6 +108,8 @@ class SpecHeader(SpecModel):
         node: technology node; None where the design states none.
         notes: what a reader of results should know, one paragraph each.
         knobs: settings offered on the command line.
+        modes: ways to run it, by name, the base mode first; empty for one.
+        scheduler: how requests are served unless the user names a policy.
     """
 
     name: Name
@@ -109,6 +120,8 @@ class SpecHeader(SpecModel):
     node: NodeLength | None = None
     notes: Texts = ()
     knobs: dict[str, Knob] = Field(default_factory=dict)
+    modes: dict[Name, ModeSpec] = Field(default_factory=dict)
+    scheduler: SchedulerSpec | None = None
 
     @field_validator("title")
     @classmethod
@@ -116,6 +129,22 @@ class SpecHeader(SpecModel):
         if not title.strip() or "\n" in title.strip():
             raise ValueError("expected one line of text")
         return title.strip()
+
+    @model_validator(mode="after")
+    def _modes_set_knobs(self) -> SpecHeader:
+        wrong: list[Refused] = [
+            (
+                ("modes", mode, "knobs", knob),
+                f"the spec has no knob '{knob}'",
+                did_you_mean(knob, self.knobs),
+            )
+            for mode, spec in self.modes.items()
+            for knob in spec.knobs
+            if knob not in self.knobs
+        ]
+        if wrong:
+            raise refusal(*wrong)
+        return self
 
 
 def read_header(document: SpecDocument) -> SpecHeader:
@@ -169,6 +198,32 @@ def apply_knobs(
         (name, _text_in_force(applied, name, knob, settings)) for name, knob in knobs.items()
     )
     return replace(applied, settings=tuple((name, text) for name, text in in_force if text))
+
+
+def turn_knobs(document: SpecDocument, settings: Mapping[str, str], option: str) -> SpecDocument:
+    """The document with some of its knobs set; the others stay as they are in force.
+
+    Args:
+        document: one that `apply_knobs` gave, overrides included.
+        settings: knob to value; knobs of the spec.
+        option: what sets them, for messages.
+
+    Raises:
+        OptionError: values outside the valid range or set; all of them at once.
+    """
+    knobs = read_header(document).knobs
+    wrong: list[Problem] = []
+    turned = document
+    for name, text in settings.items():
+        try:
+            turned = _turn(turned, name, knobs[name], text, f"{option} {name}={text}")
+        except OptionError as error:
+            wrong.extend(error.problems)
+    if wrong:
+        raise OptionError(*wrong)
+    given = {**document.knobs, **settings}
+    in_force = ((name, _text_in_force(turned, name, knob, given)) for name, knob in knobs.items())
+    return replace(turned, settings=tuple((name, text) for name, text in in_force if text))
 
 
 def knob_corners(document: SpecDocument) -> Iterator[dict[str, str]]:

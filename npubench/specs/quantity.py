@@ -41,6 +41,7 @@ __all__ = [
     "Fraction",
     "Frequency",
     "NodeLength",
+    "Points",
     "Power",
     "PowerDensity",
     "Quantity",
@@ -289,6 +290,7 @@ Voltage = Annotated[Quantity, _alias(_Kind("voltage"))]
 Area = Annotated[Quantity, _alias(_Kind("area"))]
 NodeLength = Annotated[Quantity, _alias(_Kind("length", low_excluded=True))]
 Fraction = Annotated[Quantity, _alias(_Kind("dimensionless", high=1.0))]
+Points = Annotated[Quantity, _alias(_Kind("dimensionless", high=100.0))]
 Ratio = Annotated[Quantity, _alias(_Kind("dimensionless", low_excluded=True))]
 Count = Annotated[Quantity, _alias(_Kind("dimensionless", low=1.0, whole=True))]
 

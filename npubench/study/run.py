@@ -35,7 +35,15 @@ from npubench.study.result import (
 )
 from npubench.study.session import Session
 
-__all__ = ["RunRequest", "check_objective", "check_request", "make_stamp", "run"]
+__all__ = [
+    "RunRequest",
+    "check_objective",
+    "check_request",
+    "choose_plan",
+    "make_stamp",
+    "run",
+    "run_on",
+]
 
 _MOST_MACS = 2**54
 
@@ -102,8 +110,18 @@ def run(
     session = session or Session()
     check_request(request)
     machine = session.machine(request.hardware, request.knobs, request.overrides)
+    return run_on(machine, request, session, on_sample)
+
+
+def run_on(
+    machine: Machine[Any],
+    request: RunRequest,
+    session: Session,
+    on_sample: Callable[[int, int], None] | None = None,
+) -> RunResult:
+    """`run` on a machine that is built already; the request's hardware is not looked at."""
     loaded = session.network(request.workload, request.dims)
-    plan = _choose_plan(request.precision, loaded)
+    plan = choose_plan(request.precision, loaded)
     batched = loaded.network.with_batch(request.batch)
     _check_size(batched)
     legalised = machine.legalise(batched, plan)
@@ -161,7 +179,8 @@ def make_stamp(seed: int) -> Stamp:
     )
 
 
-def _choose_plan(precision: str | None, loaded: LoadedNetwork) -> PrecisionPlan | None:
+def choose_plan(precision: str | None, loaded: LoadedNetwork) -> PrecisionPlan | None:
+    """What is asked of the machine: the user's plan, else the model's own; None: its default."""
     if precision is None:
         return loaded.plan
     return find_plan(precision, loaded.network, loaded.plan)

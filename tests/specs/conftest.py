@@ -36,7 +36,7 @@ class Toy(SpecHeader):
     rows: Count
     mac: Energy
     memories: tuple[Memory, ...] = ()
-    modes: dict[str, Memory] = {}  # noqa: RUF012 (pydantic copies defaults)
+    parts: dict[str, Memory] = {}  # noqa: RUF012 (pydantic copies defaults)
     dataflow: Literal["weight", "output"] = "weight"
     fused: bool = False
     idle: Fraction | None = None

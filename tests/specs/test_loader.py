@@ -15,7 +15,7 @@ from npubench.specs.quantity import Energy, Power, Quantity, SpecModel, walk_qua
 HEADER_KEYS = (
     "aliases, citation, clock, dataflow, family, fused, idle, knobs, label, mac, memories, "
 )
-ALLOWED = HEADER_KEYS + "modes, name, node, notes, rows, scale, slack, title"
+ALLOWED = HEADER_KEYS + "modes, name, node, notes, parts, rows, scale, scheduler, slack, title"
 
 
 @pytest.mark.parametrize("number", ["1e3", "0.50", "99999999999999999999999"])
@@ -51,7 +51,7 @@ memories:
     capacity: 16 GB/s
     ports: 1_000
   - 3
-modes: [1]
+parts: [1]
 dataflow: wieght
 fused: yes
 idle: 1.5
@@ -79,7 +79,7 @@ memry: 4
         "toy.yaml:14:12: memories.dram.ports: expected a whole number, got '1_000'\n"
         "  write digits only, with no leading zero, sign or separator\n"
         "toy.yaml:15:5: memories.2: expected a mapping, got '3'\n"
-        "toy.yaml:16:1: modes: expected a mapping, got a list\n"
+        "toy.yaml:16:1: parts: expected a mapping, got a list\n"
         "toy.yaml:17:11: dataflow: expected 'weight' or 'output', got 'wieght'\n"
         "  did you mean 'weight'?\n"
         "toy.yaml:18:8: fused: expected true or false, got 'yes'\n"
@@ -177,8 +177,8 @@ def test_overrides_reach_lists_mappings_and_absent_fields(document: SpecDocument
         ("slack", "auto"),
         ("label", "'8'"),
         ("aliases", "[a, b]"),
-        ("modes", "{m: {name: m, capacity: 1 B}}"),
-        ("modes.m.ports", "2"),
+        ("parts", "{m: {name: m, capacity: 1 B}}"),
+        ("parts.m.ports", "2"),
     ]:
         changed = changed.override(path, text, f"--set {path}={text}")
     model = changed.validate(toy)
@@ -186,7 +186,7 @@ def test_overrides_reach_lists_mappings_and_absent_fields(document: SpecDocument
     assert (sram.capacity.value, sram.read.value) == (8 * 2**20, 1e-12)
     assert dram.read == Quantity(5e-12, "energy_per_bit", None, None, "Other", "derived")
     assert (model.fused, model.slack, model.label) == (True, "auto", "8")
-    assert (model.aliases, model.modes["m"].ports) == (("a", "b"), 2)
+    assert (model.aliases, model.parts["m"].ports) == (("a", "b"), 2)
     assert changed.sha256 != document.sha256
 
 
@@ -218,7 +218,7 @@ def test_overrides_reach_lists_mappings_and_absent_fields(document: SpecDocument
             "allowed: capacity, name, ports, read",
         ),
         (
-            "modes",
+            "parts",
             "{m: {name: m, capcity: 1 B, capacity: 1 B}}",
             "unknown key 'capcity'\n  did you mean 'capacity'?   "
             "allowed: capacity, name, ports, read",

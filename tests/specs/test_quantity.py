@@ -177,7 +177,7 @@ def test_integer() -> None:
 
 
 def test_walk_names_items_and_keeps_order(text: str, toy: type[q.SpecModel]) -> None:
-    more = "modes:\n  burst: {name: b, capacity: 1 B}\n"
+    more = "parts:\n  burst: {name: b, capacity: 1 B}\n"
     model = SpecDocument.from_text(text + more).validate(toy)
     assert [(path, str(quantity)) for path, quantity in walk_quantities(model)] == [
         ("node", "16 nm"),
@@ -187,7 +187,7 @@ def test_walk_names_items_and_keeps_order(text: str, toy: type[q.SpecModel]) -> 
         ("memories.sram.capacity", "512 KiB"),
         ("memories.dram.capacity", "1 GiB"),
         ("memories.dram.read", "4 pJ/bit"),
-        ("modes.burst.capacity", "1 B"),
+        ("parts.burst.capacity", "1 B"),
     ]
 
 

@@ -23,7 +23,7 @@ from npubench.machines.array.spec import ArraySpec
 from npubench.machines.array.systolic import ceil_div
 from npubench.machines.array.tiles import one
 from npubench.machines.array.traffic import Ports, mac_traffic, tensor_traffic
-from npubench.machines.protocol import ConstantUse, Cost, LayerCost, MappingSearch
+from npubench.machines.protocol import STATIC, ConstantUse, Cost, LayerCost, MappingSearch
 from npubench.specs.quantity import Quantity, walk_quantities
 
 __all__ = ["cost_network", "peak_macs_per_cycle"]
@@ -238,7 +238,7 @@ class _Coster:
             self._spend(energy, memory.name, path + "write_energy", written, memory.write_energy)
             off_chip += read + written if memory.off_chip else 0
         seconds = sum(causes.values()) / self.clock_hz
-        self._spend(energy, "static", "static_power", seconds, self.spec.static_power)
+        self._spend(energy, STATIC, "static_power", seconds, self.spec.static_power)
         is_mac = isinstance(layer, MacLayer)
         return LayerCost(
             name=layer.name,

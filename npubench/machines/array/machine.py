@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from npubench.ir import LayerPrecision, Network, PrecisionPlan
@@ -14,6 +14,7 @@ from npubench.machines.common.legalise import legalise
 from npubench.machines.common.voltage import at_supply
 from npubench.machines.protocol import Cost, Legalised, MachineInfo, Objective
 from npubench.specs.loader import SpecDocument
+from npubench.specs.quantity import Quantity
 
 __all__ = ["ArrayMachine", "build"]
 
@@ -44,7 +45,38 @@ class ArrayMachine:
             default_precision=pairs[default],
             clock_hz=spec.clock.value,
             peak_macs_per_s=peak_macs_per_cycle(spec, default) * spec.clock.value,
+            static_power=spec.static_power,
         )
+
+    @property
+    def off_chip_bits_per_s(self) -> float:
+        """See `Linked.off_chip_bits_per_s`."""
+        return sum(self._link(memory) for memory in self.spec.memories if memory.off_chip)
+
+    def with_off_chip_bits_per_s(self, rate: float) -> ArrayMachine:
+        """See `Linked.with_off_chip_bits_per_s`; several links keep their proportions."""
+        share = rate / self.off_chip_bits_per_s
+        if share >= 1:
+            return self
+        memories = tuple(
+            memory.model_copy(update=self._slowed(memory, share)) if memory.off_chip else memory
+            for memory in self.spec.memories
+        )
+        return replace(self, spec=self.spec.model_copy(update={"memories": memories}))
+
+    def _link(self, memory: MemorySpec) -> float:
+        if memory.bandwidth is not None:
+            return memory.bandwidth.value
+        assert memory.port_width is not None  # the schema wants one of the two
+        return memory.port_width.value * self.spec.clock.value
+
+    def _slowed(self, memory: MemorySpec, share: float) -> dict[str, Quantity]:
+        for key in ("bandwidth", "port_width"):
+            rate: Quantity | None = getattr(memory, key)
+            if rate is not None:
+                value = rate.value * share
+                return {key: replace(rate, value=value, low=None, high=None)}
+        return {}
 
     def legalise(self, network: Network, plan: PrecisionPlan | None) -> Legalised:
         """See `Machine.legalise`."""
