@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from npubench import __version__
-from npubench.cli import inspection, precision
+from npubench.cli import inspection, pictures, precision
 from npubench.cli import options as opt
 from npubench.cli.output import Answer, Form, records
 from npubench.cli.study import study
@@ -121,13 +121,16 @@ def run(
         "npubench compare vgg16 resnet50 --hw tpuv4i --hw edge8",
         "npubench compare vgg16 --hw tpuv4i --hw tpuv4i:clock=0.7GHz",
         "npubench compare vgg16 --hw tpuv4i --hw my.yaml --fail-if 'edp > 1.05x'",
+        "npubench compare old.json new.json --format markdown",
     ),
 )
 def compare(
     workloads: Annotated[
         list[str],
         typer.Argument(
-            metavar="WORKLOAD...", help="Names of 'npubench list workloads', or ONNX files."
+            metavar="WORKLOAD...",
+            help="Names of 'npubench list workloads' or ONNX files; or, without --hw, result files "
+            "(.json) of earlier runs, the first of which is the baseline.",
         ),
     ],
     hw: Annotated[
@@ -146,7 +149,7 @@ def compare(
             "--baseline",
             envvar="NPUBENCH_BASELINE",
             metavar="HW",
-            help="What ratios refer to. Default: the first --hw.",
+            help="What ratios refer to. Default: the first --hw, or the first file.",
         ),
     ] = None,
     precision: opt.Precision = None,
@@ -168,13 +171,14 @@ def compare(
     fail_if: opt.FailIf = None,
     quiet: opt.Quiet = False,
 ) -> Answer:
-    """Several networks on several accelerators, with ratios to one of them."""
+    """Several networks on several accelerators, or saved results, with ratios to one of them."""
     from npubench.cli.progress import progress
     from npubench.report.compare_view import compare_view
     from npubench.report.run_view import coverage_warnings
     from npubench.study.compare import compare as compare_all
     from npubench.study.gates import check_comparison, parse_gates
     from npubench.study.result import Options
+    from npubench.study.saved import compare_saved, is_saved
     from npubench.study.serialise import to_json
 
     place = opt.make_output(form, output, force=force, quiet=quiet)
@@ -191,8 +195,13 @@ def compare(
         faults=faults,
         objective=objective,
     )
-    with progress("compare", quiet=quiet) as step:
-        result = compare_all(workloads, hw or (), asked, baseline=baseline, seed=seed, on_run=step)
+    if any(map(is_saved, workloads)):
+        result = compare_saved(workloads, hw or (), baseline)
+    else:
+        with progress("compare", quiet=quiet) as step:
+            result = compare_all(
+                workloads, hw or (), asked, baseline=baseline, seed=seed, on_run=step
+            )
     return Answer(
         view=compare_view(result),
         document=lambda: to_json(result),
@@ -309,6 +318,21 @@ for _name, _command, _short, _examples in (
         study,
         "Rerun a published comparison, or list them.",
         ("npubench study hawq_sizes --set networks=resnet18", "npubench study"),
+    ),
+    (
+        "plot",
+        pictures.plot,
+        "Draw a saved result as a picture.",
+        (
+            "npubench plot sweep.json -o edp.png --kind lines --x vdd --y edp",
+            "npubench plot run.json -o layers.svg --kind roofline",
+        ),
+    ),
+    (
+        "report",
+        pictures.report,
+        "Put saved results on one HTML page.",
+        ("npubench report run.json sweep.json -o report.html",),
     ),
     (
         "list",

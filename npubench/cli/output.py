@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from npubench.report.render import Screen
     from npubench.report.table import View
 
-__all__ = ["Answer", "Form", "Output", "deliver", "records", "screen_of"]
+__all__ = [
+    "Answer",
+    "Form",
+    "Output",
+    "check_target",
+    "deliver",
+    "records",
+    "screen_of",
+    "write_file",
+]
 
 
 class Form(StrEnum):
@@ -75,19 +84,25 @@ class Output:
         return self
 
     def _mistake(self, path: Path) -> Problem | None:
-        try:
-            if path.suffix.lower() not in _SUFFIXES:
-                known = f"known: {', '.join(_SUFFIXES)}"
-                return Problem(f"-o {path}: the suffix decides the format", hint=known)
-            if not path.parent.is_dir():
-                return Problem(f"-o {path}: no such folder '{path.parent}'")
-            if path.exists() and not path.is_file():
-                return Problem(f"-o {path}: not a regular file")
-            if path.exists() and not self.force:
-                return Problem(f"-o {path}: the file exists", hint="--force replaces it")
-        except OSError as error:  # a name too long, a folder that may not be searched
-            return Problem(f"-o {path}: cannot be written: {error.strerror}")
-        return None
+        return check_target(path, _SUFFIXES, force=self.force)
+
+
+def check_target(path: Path, suffixes: Iterable[str], *, force: bool) -> Problem | None:
+    """What keeps a file from being written in a form that its suffix names; None for nothing."""
+    known = tuple(suffixes)
+    try:
+        if path.suffix.lower() not in known:
+            hint = f"known: {', '.join(known)}"
+            return Problem(f"-o {path}: the suffix decides the format", hint=hint)
+        if not path.parent.is_dir():
+            return Problem(f"-o {path}: no such folder '{path.parent}'")
+        if path.exists() and not path.is_file():
+            return Problem(f"-o {path}: not a regular file")
+        if path.exists() and not force:
+            return Problem(f"-o {path}: the file exists", hint="--force replaces it")
+    except OSError as error:  # a name too long, a folder that may not be searched
+        return Problem(f"-o {path}: cannot be written: {error.strerror}")
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +213,7 @@ def _write_files(answer: Answer) -> None:
             place = path.resolve()
             draft = place.with_name(f".{place.name}.{os.getpid()}.tmp")
             moves.append((draft, place))
-            _write_draft(draft, text)
+            _write_draft(draft, text.encode("utf-8", errors="replace"))
         for draft, place in moves:
             path = place
             _move(draft, place, force=answer.output.force)
@@ -210,11 +225,29 @@ def _write_files(answer: Answer) -> None:
                 draft.unlink(missing_ok=True)
 
 
-def _write_draft(draft: Path, text: str) -> None:
+def write_file(path: Path, data: bytes, *, force: bool) -> None:
+    """One file, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written, or exists without ``force``.
+    """
+    place = path.resolve()
+    draft = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    try:
+        _write_draft(draft, data)
+        _move(draft, place, force=force)
+    except OSError as error:
+        raise InputError(f"-o {path}: cannot be written: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _write_draft(draft: Path, data: bytes) -> None:
     # Exclusive creation with the process's own permissions, as a plain open() would give.
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-        file.write(text)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
 

@@ -13,7 +13,7 @@ from npubench.study.result import Comparison, Options, Ratio, RunResult
 from npubench.study.run import RunRequest, run
 from npubench.study.session import Session, parse_hardware
 
-__all__ = ["GEOMEAN", "compare"]
+__all__ = ["GEOMEAN", "compare", "compare_runs"]
 
 GEOMEAN = "geomean"
 
@@ -90,6 +90,14 @@ def compare(
             on_run(done, len(pairs))
     if problems:
         raise InputError(*dict.fromkeys(problems))
+    return compare_runs(runs, labels, base)
+
+
+def compare_runs(runs: Sequence[RunResult], labels: Sequence[str], base: str) -> Comparison:
+    """Runs that are there already, with ratios to the machine ``base``, one of ``labels``.
+
+    Every workload must have a run on every machine, and machines and workloads names of their own.
+    """
     return Comparison(base, tuple(runs), _ratios(runs, labels, base))
 
 

@@ -184,8 +184,12 @@ def _run_from_json(data: JsonObject) -> RunResult:
         coverage=_coverage_from_json(data["coverage"]),
         assumptions=tuple(data["assumptions"]),
         constants=tuple(_record(ConstantUse, constant) for constant in data["constants"]),
-        search=None if data["search"] is None else _record(MappingSearch, data["search"]),
+        search=_search_from_json(data.get("search")),
     )
+
+
+def _search_from_json(data: JsonObject | None) -> MappingSearch | None:
+    return None if data is None else _record(MappingSearch, data)
 
 
 def _comparison_from_json(data: JsonObject) -> Comparison:
@@ -323,9 +327,18 @@ def _plain_value(value: object) -> object:
 
 
 def _record(kind: Callable[..., R], data: JsonObject) -> R:
-    """A flat dataclass from the keys of its fields; other keys are left alone."""
+    """A flat dataclass from the keys of its fields; other keys are left alone.
+
+    A field with a default may be missing: files of before it was there stay readable.
+    """
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]  # kind is a dataclass, see callers
-    return kind(**{f.name: data[f.name] for f in fields})
+    needed = [f for f in fields if f.name in data or _has_no_default(f)]
+    return kind(**{f.name: data[f.name] for f in needed})
+
+
+def _has_no_default(field: dataclasses.Field[Any]) -> bool:
+    missing = dataclasses.MISSING
+    return field.default is missing and field.default_factory is missing
 
 
 def _quoted(names: Mapping[str, object] | tuple[str, ...]) -> str:

@@ -10,7 +10,18 @@ import pytest
 from tests.cli.cli_process import ROOT, environment, npubench
 
 HEAVY = ("onnx", "onnxruntime", "numpy", "yaml")
-COMMANDS = ("run", "compare", "sweep", "study", "list", "show", "check", "version")
+COMMANDS = (
+    "run",
+    "compare",
+    "sweep",
+    "study",
+    "plot",
+    "report",
+    "list",
+    "show",
+    "check",
+    "version",
+)
 PROBE = """
 import sys
 from npubench.cli.app import main

@@ -1,0 +1,1 @@
+"""Charts of results: values that a picture file and a page draw alike."""
