@@ -18,6 +18,7 @@ from npubench.errors import SpecError
 from npubench.machines.array.search import MOST_EVALUATED
 from npubench.machines.array.spec import ArraySpec
 from npubench.machines.array.tiles import EVERY_SIZE_UP_TO
+from npubench.machines.associative.spec import AssociativeSpec
 from npubench.machines.registry import build_machine
 from npubench.specs.header import apply_knobs
 from npubench.specs.loader import SpecDocument
@@ -117,7 +118,11 @@ def test_command_lines_are_found() -> None:
     assert {arguments[0] for arguments in found} >= {"run", "compare", "sweep", "list", "check"}
 
 
-@pytest.mark.parametrize("model", schema_classes(ArraySpec), ids=lambda model: model.__name__)
+@pytest.mark.parametrize(
+    "model",
+    dict.fromkeys((*schema_classes(ArraySpec), *schema_classes(AssociativeSpec))),
+    ids=lambda model: model.__name__,
+)
 def test_every_field_of_a_spec_is_described(model: type[BaseModel]) -> None:
     described = set(re.findall(r"`(\w+)`", SPECS_PAGE.read_text()))
     assert [name for name in model.model_fields if name not in described] == []

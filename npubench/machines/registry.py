@@ -22,7 +22,15 @@ def _array() -> Builder:
     return build
 
 
-FAMILIES: Mapping[str, Callable[[], Builder]] = MappingProxyType({"array": _array})
+def _associative() -> Builder:
+    from npubench.machines.associative import build
+
+    return build
+
+
+FAMILIES: Mapping[str, Callable[[], Builder]] = MappingProxyType(
+    {"array": _array, "associative": _associative}
+)
 
 
 def build_machine(document: SpecDocument) -> Machine[Any]:

@@ -1,1 +1,5 @@
 """Bit-serial word-parallel associative processors: microprograms, bit-exact emulator, cost."""
+
+from npubench.machines.associative.machine import AssociativeMachine, build
+
+__all__ = ["AssociativeMachine", "build"]

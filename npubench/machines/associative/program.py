@@ -19,9 +19,10 @@ In-memory associative processors, IEEE TCAS-II 2022 (arXiv 2203.00662).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cache, cached_property
 
 from npubench.errors import MappingError
 from npubench.machines.associative.instructions import (
@@ -63,6 +64,8 @@ class Counts:
             reductions without segmentation.
         compared_cells: bit cells compared, over all compare cycles.
         driven_cells: bit cells whose bit lines a write cycle drives; only tagged rows are written.
+        row_passes: compares times the rows (or, for a carry-save step, the columns) that take part:
+            what an energy per pass and row is multiplied with.
         tagged_rows: expected matches under independent uniform bits: 2**-n for n cells.
         flipped_cells: expected bit flips under the same assumption. Products are far from uniform:
             `emulator.measured_activity` gives their real activity.
@@ -75,6 +78,7 @@ class Counts:
     serial_cycles: int = 0
     compared_cells: int = 0
     driven_cells: int = 0
+    row_passes: int = 0
     tagged_rows: float = 0.0
     flipped_cells: float = 0.0
 
@@ -109,18 +113,29 @@ class Counts:
         )
 
 
-_Row = tuple[int, int, int, int, int, int, int, float, float]
-"""The fields of `Counts`, in order; programs have thousands of steps, so tuples are summed."""
+_Row = tuple[int, int, int, int, int, int, int, int, float, float]
+"""The fields of `Counts`, in order."""
+
+
+@cache
+def _count_shape(compared: int, written: int, changes: float, active: int) -> _Row:
+    """A pass of so many cells; `changes` are its expected flips in a row that matches."""
+    match = active * 0.5**compared
+    cycles = int(compared > 0), int(written > 0)
+    passed = active if compared else 0
+    cells = active * compared, active * written
+    return (*cycles, 0, 0, 0, *cells, passed, match, match * changes)
 
 
 def _count_pass(step: Pass, active: int) -> _Row:
     """A pass in `active` rows. A written cell flips for certain if its own key was the opposite."""
-    match = 0.5 ** len(step.compare)
-    key = dict(step.compare)
-    flips = sum(abs(key.get(column, 0.5) - bit) for column, bit in step.write)
-    cells = active * len(step.compare), active * len(step.write)
-    cycles = int(bool(step.compare)), int(bool(step.write))
-    return (*cycles, 0, 0, 0, *cells, active * match, active * match * flips)
+    changes = 0.0
+    for cell in step.write:
+        if (cell[0], 1 - cell[1]) in step.compare:
+            changes += 1.0
+        elif cell not in step.compare:
+            changes += 0.5
+    return _count_shape(len(step.compare), len(step.write), changes, active)
 
 
 def _count_carry_save(step: CarrySave) -> _Row:
@@ -133,12 +148,12 @@ def _count_carry_save(step: CarrySave) -> _Row:
     writes = sum((row.write_b is not None) + (row.write_c is not None) for row in FULL_ADDER)
     cells = lanes * (3 * passes + 1), lanes * (writes + 1)
     expected = lanes * (passes / 8 + 0.5), lanes * (writes / 8 + 0.5)
-    return (cycles, cycles, turns, turns, repeated, *cells, *expected)
+    return (cycles, cycles, turns, turns, repeated, *cells, lanes * (passes + 1), *expected)
 
 
 def _count_move(active: int) -> _Row:
     """One bit column carried between rows; half of uniform bits are 1, half change."""
-    return (1, 1, 1, 1, 0, active, active, active / 2, active / 2)
+    return (1, 1, 1, 1, 0, active, active, active, active / 2, active / 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,18 +181,19 @@ class Program:
     @cached_property
     def counts(self) -> Counts:
         """Compare, write and cell events; loading and reading are apart."""
-        rows: list[_Row] = []
+        seen: Counter[_Row] = Counter()  # programs have thousands of steps of a few kinds
         active = self.slots
         for step in self.instructions:
             match step:
                 case Rows():
                     active = step.count
                 case Pass():
-                    rows.append(_count_pass(step, active))
+                    seen[_count_pass(step, active)] += 1
                 case CarrySave():
-                    rows.append(_count_carry_save(step))
+                    seen[_count_carry_save(step)] += 1
                 case Move() | Broadcast():
-                    rows.append(_count_move(active))
+                    seen[_count_move(active)] += 1
+        rows = (tuple(times * value for value in row) for row, times in seen.items())
         return Counts(*map(sum, zip(*rows, strict=True)))
 
     @property

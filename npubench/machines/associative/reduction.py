@@ -185,12 +185,14 @@ def scalar_product(
     total_bits: int | None = None,
     segmented: bool = True,
     tree: bool = False,
+    multiplied: bool = True,
 ) -> Program:
     """sum <- sum of a * b over the slots of a segment, as in convolutions and matrix products.
 
     One term per row, all rows multiply at once; then carry-save reduction, or a tree with row
     moves (`tree`, full width bits + levels whatever total_bits says). Activations ``a`` are lost
-    in the row of the sum, weights ``b`` are kept.
+    in the row of the sum, weights ``b`` are kept. Without `multiplied` the products are taken to
+    be there: the same columns and the same summing, for counting what `multiply` counts apart.
 
     Raises:
         MappingError: a width or a number of words that no program is defined for.
@@ -207,7 +209,10 @@ def scalar_product(
     a = builder.input("a", a_bits, signed=a_signed)
     b = builder.input("b", b_bits, signed=b_signed)
     word = builder.columns(bits if tree else total)
-    emit_multiply(builder, a, b, word[:bits], a_signed=a_signed, b_signed=b_signed)
+    if multiplied:
+        emit_multiply(builder, a, b, word[:bits], a_signed=a_signed, b_signed=b_signed)
+    elif a_signed and b_signed:
+        builder.columns(1)  # the borrow of the multiplication
     if tree:
         word, slot = emit_tree_sum(builder, word, signed=signed), 0
     else:

@@ -1,0 +1,106 @@
+"""Family ``associative`` behind the machine protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+from pydantic import BaseModel
+
+from npubench.ir import LayerPrecision, Network, PrecisionPlan, integer
+from npubench.machines.associative.cost import cost_network
+from npubench.machines.associative.mapping import (
+    AssociativeMapping,
+    map_network,
+    parallel_rows,
+    step_cycles,
+)
+from npubench.machines.associative.operations.arithmetic import multiply
+from npubench.machines.associative.program import MAX_OPERAND_BITS
+from npubench.machines.associative.spec import AssociativeSpec, CellWriteSpec
+from npubench.machines.common.legalise import legalise
+from npubench.machines.common.voltage import at_supply
+from npubench.machines.protocol import Cost, Legalised, MachineInfo, Objective
+from npubench.specs.loader import SpecDocument
+
+__all__ = ["AssociativeMachine", "build"]
+
+_WIDTHS = range(1, MAX_OPERAND_BITS + 1)
+_PAIRS = tuple(
+    LayerPrecision(integer(weight), integer(activation))
+    for weight, activation in product(_WIDTHS, _WIDTHS)
+)
+
+
+@dataclass(frozen=True)
+class AssociativeMachine:
+    """Content-addressable arrays that compute with compare and write passes, 1 to 16 bits."""
+
+    spec: AssociativeSpec
+    sha256: str
+    knobs: tuple[tuple[str, str], ...] = ()
+
+    @cached_property
+    def info(self) -> MachineInfo:
+        """See `Machine.info`. Without limits to its rows, the peak is that of the CAPs stated."""
+        spec = self.spec
+        bits = spec.default_bits.integer
+        default = LayerPrecision(integer(bits), integer(bits))
+        stated = spec.organisation.model_copy(update={"resources": "limited"})
+        limited = spec.model_copy(update={"organisation": stated})
+        program = multiply(bits, bits, a_signed=spec.activations == "signed", b_signed=True)
+        rate = parallel_rows(limited, default, 0) / step_cycles(spec, program.counts)
+        return MachineInfo(
+            name=spec.name,
+            family=spec.family,
+            sha256=self.sha256,
+            knobs=dict(self.knobs),
+            node_nm=None if spec.node is None else spec.node.value * 1e9,
+            area_mm2=_area_mm2(spec),
+            formats=tuple(integer(width) for width in _WIDTHS),
+            default_precision=default,
+            clock_hz=spec.clock.value,
+            peak_macs_per_s=rate * spec.clock.value,
+        )
+
+    def legalise(self, network: Network, plan: PrecisionPlan | None) -> Legalised:
+        """See `Machine.legalise`: every pair of integer widths from 1 to 16 runs as it is."""
+        return legalise(network, plan, _PAIRS, self.info.default_precision, self.spec.name)
+
+    def map(
+        self, network: Network, plan: PrecisionPlan, objective: Objective = Objective.LATENCY
+    ) -> AssociativeMapping:
+        """See `Machine.map`."""
+        return map_network(self.spec, network, plan, objective)
+
+    def cost(self, network: Network, plan: PrecisionPlan, mapping: AssociativeMapping) -> Cost:
+        """See `Machine.cost`."""
+        return cost_network(self.spec, network, plan, mapping)
+
+
+def build(document: SpecDocument) -> AssociativeMachine:
+    """The machine of a spec document.
+
+    Raises:
+        SpecError: with every mistake of the document.
+    """
+    spec = document.validate(AssociativeSpec)
+    spec = at_supply(spec, spec.voltage, off_chip=_unscaled)
+    return AssociativeMachine(spec, document.sha256, tuple(document.knobs.items()))
+
+
+def _unscaled(part: BaseModel) -> bool:
+    """Whether a part does not follow the supply: cells that switch at a voltage of their own."""
+    return isinstance(part, CellWriteSpec) and not part.scaled
+
+
+def _area_mm2(spec: AssociativeSpec) -> float | None:
+    """The published area, else cells and periphery; none for as many rows as a layer needs."""
+    organisation = spec.organisation
+    if organisation.resources == "unlimited":
+        return None
+    if spec.area is not None:
+        return spec.area.value
+    cells = organisation.caps * organisation.rows.integer * organisation.columns.integer
+    return cells * (spec.cell.area.value + spec.cell.periphery_area.value)
