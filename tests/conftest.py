@@ -6,7 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.depth import set_deep
+
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--deep", action="store_true", help="draw all examples of random tests, not a share"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    set_deep(deep=bool(config.getoption("--deep")))
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from npubench.accuracy.model import Site, TrainedModel
+from npubench.accuracy.model import TrainedModel
 from npubench.accuracy.plan import Prepared
 from npubench.accuracy.quantise import quantise_weight
 from npubench.accuracy.rewrite import port
+from npubench.accuracy.sites import Site
 from npubench.errors import OptionError
 from npubench.ir import PrecisionPlan
 

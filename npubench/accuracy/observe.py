@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from npubench.accuracy.calibrate import Histogram
-from npubench.accuracy.model import Site, TrainedModel
+from npubench.accuracy.model import TrainedModel
 from npubench.accuracy.rewrite import Layout, port, rewrite
 from npubench.accuracy.runtime import Network
+from npubench.accuracy.sites import Site
 
 __all__ = ["Observations", "observe"]
 

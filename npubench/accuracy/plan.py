@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from npubench.accuracy.calibrate import Calibration, Histogram, choose_levels
 from npubench.accuracy.faults import Faults, faulty_weight
-from npubench.accuracy.model import Site, TrainedModel
+from npubench.accuracy.model import TrainedModel
 from npubench.accuracy.observe import Observations
 from npubench.accuracy.quantise import (
     Levels,
@@ -21,6 +21,7 @@ from npubench.accuracy.quantise import (
     quantise_weight,
 )
 from npubench.accuracy.rewrite import Layout, port
+from npubench.accuracy.sites import Site
 from npubench.errors import OptionError
 from npubench.ir import Format, PrecisionPlan, Scheme
 

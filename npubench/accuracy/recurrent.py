@@ -17,11 +17,12 @@ from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 from npubench.ir import Network
 
-__all__ = ["MOST_STEPS", "attribute", "expand_recurrent"]
+__all__ = ["MOST_STEPS", "RECURRENT", "attribute", "expand_recurrent"]
 
 MOST_STEPS = 2048  # a graph of some tens of thousands of nodes is what a session still takes
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+RECURRENT = tuple(_GATES)
 _FUNCTIONS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 # Those that take no parameters of their own.
 _KNOWN = {f.lower(): f for f in ("Sigmoid", "Tanh", "Relu", "Softsign", "Softplus")}

@@ -22,8 +22,9 @@ from onnx import (
     numpy_helper,
 )
 
-from npubench.accuracy.model import Site, TrainedModel
+from npubench.accuracy.model import TrainedModel
 from npubench.accuracy.quantise import is_exact
+from npubench.accuracy.sites import Site
 from npubench.errors import OptionError
 from npubench.ir import FORMATS, Format
 

@@ -75,9 +75,16 @@ def test_quantised_files(pair: Pair, shared: Path, recipes: dict[str, Path]) -> 
     assert f"{found.measure(found.own).value:.2f}" == f"{pair.top1:.2f}"
 
 
+# Ten thousand images one by one at every width are for ``-m slow``.
+FEW = (32, 4, 2)
+
+
+@pytest.mark.parametrize(
+    "widths", [pytest.param(FEW, id="few"), pytest.param((), id="all", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("pair", paced(FLOAT))
 def test_float_top1_and_weight_only_rounding(
-    pair: Pair, shared: Path, recipes: dict[str, Path]
+    pair: Pair, widths: tuple[int, ...], shared: Path, recipes: dict[str, Path]
 ) -> None:
     with ORACLE.open() as file:
         rows = [
@@ -89,6 +96,8 @@ def test_float_top1_and_weight_only_rounding(
     assert len(rows) == 7
     for row in rows:
         bits = int(row["weight_bits"])
+        if widths and bits not in widths:
+            continue
         weight = FP32 if bits == 32 else integer(bits)
         measured = found.measure(PrecisionPlan(LayerPrecision(weight, FP32)))
         assert f"{measured.reference:.2f}" == f"{pair.top1:.2f}"

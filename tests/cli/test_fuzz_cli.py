@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.cli.bad_files import EDGE8, onnx_bytes
 from tests.cli.in_process import in_process
+from tests.depth import examples
 
 MODEL = onnx_bytes(
     "net (float[N, 3, 8, 8] x) => (float[N, 4] z) <float[4, 3, 3, 3] w, float[4, 4] v> {"
@@ -118,21 +119,21 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.binary(max_size=300))
-@settings(CHECKS, max_examples=60)
+@settings(CHECKS, max_examples=examples(60))
 def test_noise_for_a_model(content: bytes) -> None:
     Path("net.onnx").write_bytes(content)
     answers("run", "net.onnx", "--hw", "edge8")
 
 
 @given(BYTE_EDITS)
-@settings(CHECKS, max_examples=150)
+@settings(CHECKS, max_examples=examples(150))
 def test_a_damaged_model(edits: list[tuple[int, int, bytes]]) -> None:
     Path("net.onnx").write_bytes(edit(MODEL, edits))
     answers("run", "net.onnx", "--hw", "edge8", "--layers")
 
 
 @given(st.integers(0, len(MODEL)))
-@settings(CHECKS, max_examples=60)
+@settings(CHECKS, max_examples=examples(60))
 def test_a_model_cut_short(size: int) -> None:
     Path("net.onnx").write_bytes(MODEL[:size])
     answers("show", "net.onnx", "--workload")
@@ -144,20 +145,20 @@ def test_a_model_cut_short(size: int) -> None:
         st.text(st.characters(exclude_categories=["Cs"]), max_size=200).map(str.encode),
     )
 )
-@settings(CHECKS, max_examples=60)
+@settings(CHECKS, max_examples=examples(60))
 def test_noise_for_a_spec(content: bytes) -> None:
     Path("npu.yaml").write_bytes(content)
     answers("run", "digits_cnn", "--hw", "npu.yaml")
 
 
 @given(TEXT_EDITS)
-@settings(CHECKS, max_examples=120)
+@settings(CHECKS, max_examples=examples(120))
 def test_a_damaged_spec(edits: list[tuple[int, int, bytes]]) -> None:
     Path("npu.yaml").write_bytes(edit(SPEC, edits))
     answers("run", "digits_cnn", "--hw", "npu.yaml")
 
 
 @given(ARGUMENTS)
-@settings(CHECKS, max_examples=150)
+@settings(CHECKS, max_examples=examples(150))
 def test_any_arguments(arguments: list[str]) -> None:
     answers(*arguments)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from npubench.frontend.fold import evaluate, fold
+from tests.depth import examples
 
 small = st.integers(-6, 6)
 
@@ -19,7 +20,7 @@ def reference(op: str, inputs: list[np.ndarray], opset: int = 17, **attributes: 
     return evaluate(node, opset, dict(zip(names, inputs, strict=True)), opset)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=examples(200), deadline=None, derandomize=True)
 @given(
     extent=st.integers(1, 5),
     start=small,
@@ -35,7 +36,7 @@ def test_slices(extent, start, end, step):
     np.testing.assert_array_equal(ours[0], theirs[0])
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=examples(100), deadline=None, derandomize=True)
 @given(a=st.integers(-50, 50), b=st.integers(-7, 7).filter(bool), fmod=st.booleans())
 def test_integer_division_and_remainder(a, b, fmod):
     operands = [np.array(a), np.array(b)]

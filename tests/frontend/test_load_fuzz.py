@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from npubench.errors import ModelError
 from npubench.frontend.load import read_graph
+from tests.depth import examples
 from tests.frontend.onnx_text import model
 
 SEEDS = [
@@ -53,7 +54,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(
-    max_examples=400,
+    max_examples=examples(400),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -74,7 +75,7 @@ def test_edited_bytes(path, seed, edits):
         read_graph(path)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=examples(100), deadline=None, derandomize=True)
 @given(raw=st.binary(max_size=200))
 def test_any_bytes(path, raw):
     path.write_bytes(raw)

@@ -14,6 +14,7 @@ from npubench.errors import ModelError
 from npubench.frontend.graph import Graph, Node, Value
 from npubench.frontend.lower import lower_graph
 from npubench.ir import FORMATS, LoopNest, MacLayer, VectorKind
+from tests.depth import examples
 from tests.frontend.lower_models import lower, mac_layer, run, single, values, vectors
 
 
@@ -66,7 +67,7 @@ def convolutions(draw: st.DrawFn) -> dict[str, object]:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(convolutions())
 def test_nest_computes_the_convolution(case: dict) -> None:
     spatial = len(case["extent"])

@@ -15,6 +15,7 @@ from npubench.errors import ModelError
 from npubench.frontend.graph import Graph, Node, Value
 from npubench.frontend.lower import lower_graph
 from npubench.ir import FORMATS, LoopNest
+from tests.depth import examples
 from tests.frontend.lower_models import (
     lower,
     mac_layer,
@@ -42,7 +43,7 @@ def matmul_shapes(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return a, b
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(matmul_shapes(), st.sampled_from(["", "a", "b"]))
 def test_matmul_of_any_ranks(shapes: tuple[tuple[int, ...], tuple[int, ...]], held: str) -> None:
     a, b = values(*shapes[0]), values(*shapes[1], seed=1)

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from npubench.ir import FORMATS, LOOP_DIMS, LoopNest, MacLayer, MoveLayer, Tensor, VectorLayer
 from npubench.ir.layer import VectorKind
+from tests.depth import examples
 
 BOUNDS = st.fixed_dictionaries({dim: st.integers(1, 2) for dim in LOOP_DIMS})
 
 
 @given(BOUNDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_counts_are_those_of_a_walk(bounds: dict[str, int]) -> None:
     nest = LoopNest(**bounds)
     products, weights, outputs = 0, set(), set()

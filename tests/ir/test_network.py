@@ -23,6 +23,7 @@ from npubench.ir import (
     VectorLayer,
     parse_network,
 )
+from tests.depth import examples
 from tests.ir.random_networks import networks
 
 FP32 = FORMATS["fp32"]
@@ -188,7 +189,7 @@ def test_a_chain_of_views_shares_one_storage() -> None:
 
 
 @given(networks())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_peak_activations_against_an_interpreter(network: Network) -> None:
     assert network.peak_activations.bits == brute_force_peak(network)
 
@@ -222,7 +223,7 @@ def brute_force_peak(network: Network) -> int:
 
 
 @given(networks(), st.integers(2, 4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_batch_is_so_many_times_the_work(network: Network, batch: int) -> None:
     grown = network.with_batch(batch).verify()
     assert grown.batch == batch

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 
 from npubench.errors import ModelError
 from npubench.ir import MacLayer, Network, Role, format_network, parse_network
+from tests.depth import examples
 from tests.ir.random_networks import networks
 
 TINY = """\
@@ -34,7 +35,7 @@ def test_reading_what_the_documentation_shows() -> None:
 
 
 @given(networks())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_there_and_back(network: Network) -> None:
     network.verify()
     text = format_network(network)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from npubench.ir import (
     parse_network,
     parse_precision,
 )
-from npubench.machines.protocol import Machine, evaluate
+from npubench.machines.protocol import Cost, Machine, evaluate
 from npubench.machines.registry import build_machine
 from npubench.specs.catalog import find_spec, list_specs
 from npubench.specs.header import apply_knobs, knob_corners
@@ -58,31 +59,52 @@ def machine(request: pytest.FixtureRequest) -> Machine[Any]:
     return build_machine(apply_knobs(find_spec(request.param), {}))
 
 
+@dataclass(frozen=True)
+class Costed:
+    """A network and what it costs at the machine's own default precision."""
+
+    network: Network
+    cost: Cost
+
+
 @pytest.fixture(scope="module")
-def networks() -> list[Network]:
-    shipped = ["digits_cnn", "mobilenet_v2", "rnnt_encoder", "gpt2_decode"]
-    real = [load_network(WORKLOADS / f"{name}.onnx").network for name in shipped]
-    return [parse_network(EVERY_KIND), *real]
+def costed(machine: Machine[Any], networks: list[Network]) -> list[Costed]:
+    return [
+        Costed(network, evaluate(machine, network, machine.legalise(network, None).executed))
+        for network in networks
+    ]
 
 
-def test_every_layer_is_costed_once_in_order(
-    machine: Machine[Any], networks: list[Network]
-) -> None:
-    for network in networks:
-        cost = evaluate(machine, network, machine.legalise(network, None).executed)
+QUICK, LARGE = ("digits_cnn", "gpt2_decode"), ("mobilenet_v2", "rnnt_encoder")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(QUICK, id="quick"),
+        pytest.param(LARGE, id="large", marks=pytest.mark.slow),
+    ],
+)
+def networks(request: pytest.FixtureRequest) -> list[Network]:
+    real = [load_network(WORKLOADS / f"{name}.onnx").network for name in request.param]
+    return [parse_network(EVERY_KIND), *real] if request.param is QUICK else real
+
+
+def test_every_layer_is_costed_once_in_order(costed: list[Costed]) -> None:
+    for one in costed:
+        network, cost = one.network, one.cost
         assert [layer.name for layer in cost.layers] == [layer.name for layer in network.layers]
 
 
-def test_macs_are_those_of_the_graph(machine: Machine[Any], networks: list[Network]) -> None:
-    for network in networks:
-        cost = evaluate(machine, network, machine.legalise(network, None).executed)
+def test_macs_are_those_of_the_graph(costed: list[Costed]) -> None:
+    for one in costed:
+        network, cost = one.network, one.cost
         assert [layer.macs for layer in cost.layers] == [layer.macs for layer in network.layers]
         assert sum(layer.macs for layer in cost.layers) == network.macs
 
 
-def test_parts_add_up_to_totals(machine: Machine[Any], networks: list[Network]) -> None:
-    for network in networks:
-        cost = evaluate(machine, network, machine.legalise(network, None).executed)
+def test_parts_add_up_to_totals(costed: list[Costed]) -> None:
+    for cost in (one.cost for one in costed):
         assert sum(cost.latency_by_cause.values()) == cost.cycles
         layers = sum(layer.cycles for layer in cost.layers)
         assert layers + cost.overlap_cycles == cost.cycles
@@ -95,22 +117,16 @@ def test_parts_add_up_to_totals(machine: Machine[Any], networks: list[Network]) 
             assert all(joules > 0 for joules in layer.energy_by_component.values())
 
 
-def test_energy_rests_on_the_constants_listed(
-    machine: Machine[Any], networks: list[Network]
-) -> None:
-    for network in networks:
-        cost = evaluate(machine, network, machine.legalise(network, None).executed)
+def test_energy_rests_on_the_constants_listed(costed: list[Costed]) -> None:
+    for cost in (one.cost for one in costed):
         rests = math.fsum(constant.energy_j for constant in cost.constants)
         assert rests == pytest.approx(cost.energy_j, rel=1e-9)
         paths = [constant.path for constant in cost.constants]
         assert len(paths) == len(set(paths))
 
 
-def test_multiply_layers_keep_within_the_peak(
-    machine: Machine[Any], networks: list[Network]
-) -> None:
-    for network in networks:
-        cost = evaluate(machine, network, machine.legalise(network, None).executed)
+def test_multiply_layers_keep_within_the_peak(costed: list[Costed]) -> None:
+    for cost in (one.cost for one in costed):
         for layer in cost.layers:
             if layer.macs:
                 assert layer.utilization is not None
@@ -121,9 +137,9 @@ def test_multiply_layers_keep_within_the_peak(
                 assert layer.utilization is None
 
 
-def test_nothing_that_moves_data_is_free(machine: Machine[Any], networks: list[Network]) -> None:
-    for network in networks:
-        cost = evaluate(machine, network, machine.legalise(network, None).executed)
+def test_nothing_that_moves_data_is_free(costed: list[Costed]) -> None:
+    for one in costed:
+        network, cost = one.network, one.cost
         for layer, costed in zip(network.layers, cost.layers, strict=True):
             moves = getattr(layer, "elements", 0) > 0 or isinstance(layer, UnknownLayer)
             works = getattr(layer, "alu_ops", 0) > 0 or layer.macs > 0
@@ -193,12 +209,10 @@ def test_two_runs_are_equal(machine: Machine[Any]) -> None:
     assert evaluate(machine, network, plan) == evaluate(machine, network, plan)
 
 
-def test_a_batch_is_more_work_than_one_sample(
-    machine: Machine[Any], networks: list[Network]
-) -> None:
-    for network in networks:
+def test_a_batch_is_more_work_than_one_sample(machine: Machine[Any], costed: list[Costed]) -> None:
+    for each in costed:
+        network, one = each.network, each.cost
         plan = machine.legalise(network, None).executed
-        one = evaluate(machine, network, plan)
         four = evaluate(machine, network.with_batch(4), plan)
         assert sum(layer.macs for layer in four.layers) == 4 * network.macs
         assert one.cycles < four.cycles

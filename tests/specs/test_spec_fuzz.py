@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from npubench.errors import InputError
 from npubench.specs.header import apply_knobs
 from npubench.specs.loader import SpecDocument
+from tests.depth import examples
 
 # Pieces that mean something to YAML or to us, so that mutations get past the first line.
 PIECES = st.sampled_from(
@@ -28,14 +29,14 @@ PATHS = st.one_of(
 
 
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=300), st.lists(PIECES).map("".join)))
-@settings(max_examples=400, deadline=1000)
+@settings(max_examples=examples(400), deadline=1000)
 def test_arbitrary_content(toy, content: bytes | str) -> None:
     with contextlib.suppress(InputError):
         apply_knobs(SpecDocument.from_text(content), {}).validate(toy)
 
 
 @given(st.lists(st.tuples(st.integers(0, 600), st.integers(0, 12), PIECES), max_size=4))
-@settings(max_examples=600, deadline=1000)
+@settings(max_examples=examples(600), deadline=1000)
 def test_mutated_specs(toy, text: str, edits: list[tuple[int, int, str]]) -> None:
     for start, length, piece in edits:
         text = text[:start] + piece + text[start + length :]
@@ -50,7 +51,7 @@ def test_mutated_specs(toy, text: str, edits: list[tuple[int, int, str]]) -> Non
 
 
 @given(PATHS, st.one_of(st.text(max_size=30), st.lists(PIECES, max_size=5).map("".join)))
-@settings(max_examples=400, deadline=1000)
+@settings(max_examples=examples(400), deadline=1000)
 def test_arbitrary_overrides(toy, text: str, path: str, value: str) -> None:
     document = SpecDocument.from_text(text, "toy.yaml")
     with contextlib.suppress(InputError):

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 
 from npubench.ir import MacLayer, MoveLayer, Network, VectorKind, VectorLayer, parse_network
 from npubench.machines.array.fusion import Tails, find_tails
+from tests.depth import examples
 from tests.ir.random_networks import networks
 
 HEAD = "input x fp32[4]\nweight w fp32[16]\nmac m MatMul (x w) -> p fp32[4] : K4 C4\n"
@@ -75,7 +76,7 @@ def test_a_machine_without_fused_tails() -> None:
 
 
 @given(networks(most_layers=8))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_nothing_hidden_is_needed_elsewhere(network: Network) -> None:
     found = find_tails(network, enabled=True)
     layers = {layer.name: layer for layer in network.layers}

@@ -29,6 +29,7 @@ from npubench.machines.array.loop_order import (
 from npubench.machines.array.spec import ArraySpec
 from npubench.machines.array.tiles import OperandBits
 from npubench.specs.catalog import find_spec, find_workload
+from tests.depth import examples
 
 ORACLE = Path(__file__).parents[2] / "oracles" / "zigzag"
 BITS = OperandBits(input=8, weight=8, output=8, partial=32)
@@ -304,7 +305,7 @@ def small_orders(draw: st.DrawFn) -> tuple[LoopNest, tuple[Loop, ...], ArrayLeve
 
 
 @given(small_orders())
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=examples(150), deadline=None, derandomize=True)
 def test_counts_equal_a_walk_over_every_step(
     case: tuple[LoopNest, tuple[Loop, ...], ArrayLevels],
 ) -> None:

@@ -35,6 +35,7 @@ from npubench.machines.array.traffic import mac_traffic
 from npubench.machines.array.work import measure
 from npubench.machines.protocol import Objective
 from npubench.specs.catalog import find_spec
+from tests.depth import examples
 
 BITS = OperandBits(input=8, weight=8, output=8, partial=32)
 
@@ -154,7 +155,7 @@ SMALL = st.builds(
 
 @pytest.mark.parametrize("objective", list(Objective))
 @settings(
-    max_examples=150,
+    max_examples=examples(150),
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],

@@ -17,6 +17,7 @@ from npubench.machines.array.tiles import (
     one,
     tile_sizes,
 )
+from tests.depth import examples
 
 BITS = OperandBits(input=8, weight=4, output=16, partial=32)
 ALL = frozenset({"input", "weight", "output"})
@@ -94,7 +95,7 @@ def convolutions(draw: st.DrawFn) -> LoopNest:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(data=st.data(), nest=convolutions(), order=st.sampled_from(list(permutations("MKC"))))
 def test_traffic_equals_a_walk_over_the_tiles(
     data: st.DataObject, nest: LoopNest, order: tuple[str, ...]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from npubench.ir import LOOP_DIMS, LoopNest
 from npubench.machines.array.extents import Shape
 from npubench.machines.array.unrolled import Kept, UnrolledCore, Unrolling, fastest_unrollings
+from tests.depth import examples
 
 DIMS = st.lists(st.sampled_from(LOOP_DIMS), max_size=3, unique=True).map(tuple)
 BOUNDS = st.fixed_dictionaries({dim: st.integers(1, 5) for dim in LOOP_DIMS})
@@ -27,7 +28,7 @@ def sides(limit: int, dims: tuple[str, ...]) -> list[dict[str, int]]:
 
 
 @given(BOUNDS, st.integers(1, 5), st.integers(1, 5), DIMS, DIMS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_nothing_is_faster(
     bounds: dict[str, int],
     rows: int,
@@ -70,7 +71,7 @@ def test_ties_go_to_fewer_processing_elements() -> None:
 
 
 @given(BOUNDS, st.fixed_dictionaries({dim: st.integers(1, 3) for dim in LOOP_DIMS}))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_cycles_are_those_of_a_walk(bounds: dict[str, int], factors: dict[str, int]) -> None:
     bounds = {
         dim: min(n, 4) if dim in ("OY", "OX", "K", "C") else min(n, 2) for dim, n in bounds.items()

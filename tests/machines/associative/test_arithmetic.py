@@ -22,6 +22,7 @@ from npubench.machines.associative.operations.arithmetic import (
     subtract_out_of_place,
 )
 from npubench.machines.associative.program import Program
+from tests.depth import examples
 from tests.machines.associative.operands import both, word
 
 PAIRS = list(product(range(1, 17), repeat=2))
@@ -159,7 +160,7 @@ def test_every_adder_write_is_a_flip() -> None:
     signs=st.sampled_from(SIGNS),
     data=st.data(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_any_two_numbers_multiply(a_bits: int, b_bits: int, signs, data) -> None:
     def number(bits: int, signed: bool) -> int:
         low = -(1 << (bits - 1)) if signed else 0

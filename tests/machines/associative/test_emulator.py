@@ -22,6 +22,7 @@ from npubench.machines.associative.instructions import (
 from npubench.machines.associative.operations.arithmetic import add, multiply
 from npubench.machines.associative.operations.select import relu
 from npubench.machines.associative.program import Program
+from tests.depth import examples
 
 WIDTH, SLOTS, SEGMENTS = 5, 4, 67
 
@@ -105,7 +106,7 @@ steps = st.one_of(
 
 
 @given(program=st.lists(steps, min_size=1, max_size=8).map(tuple), seed=st.integers(0, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_random_programs_leave_the_cells_and_counts_of_the_plain_interpreter(
     program: tuple[Instruction, ...], seed: int
 ) -> None:

@@ -26,6 +26,7 @@ from npubench.machines.associative.operations.mixed import (
 )
 from npubench.machines.associative.operations.pooling import mean_pool, reciprocal
 from npubench.machines.associative.operations.signs import absolute, min_of_two, negate, select
+from tests.depth import examples
 from tests.machines.associative.operands import both, limits, word
 from tests.machines.associative.test_arithmetic import PAIRS, proven
 
@@ -173,7 +174,7 @@ def test_means_are_rounded_exactly(window: int, signed: bool) -> None:
 
 
 @given(divisor=st.integers(1, 1 << 16), bits=st.integers(1, 20), data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_reciprocal_divides_every_number(divisor: int, bits: int, data: st.DataObject) -> None:
     factor, shift = reciprocal(divisor, bits)
     number = data.draw(st.integers(0, (1 << bits) - 1))

@@ -26,6 +26,7 @@ from npubench.machines.associative.operations.select import (
     relu,
     sigmoid_table,
 )
+from tests.depth import examples
 from tests.machines.associative.operands import both, limits, word
 
 WIDTHS = range(1, 17)
@@ -147,7 +148,7 @@ def test_a_shift_beyond_the_word_is_refused() -> None:
     signs=st.tuples(*[st.booleans()] * 3),
     data=st.data(),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_residual_addition_of_two_scales(widths, signs, data) -> None:
     a_bits, b_bits, m_bits, out_bits = widths
     shift = data.draw(st.integers(0, max(a_bits, b_bits) + m_bits + 1))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from npubench.errors import MappingError
 from npubench.ir import FORMATS, LayerPrecision, PrecisionPlan, parse_network, parse_precision
 from npubench.machines.common.legalise import legalise
+from tests.depth import examples
 
 NETWORK = parse_network(
     """
@@ -35,7 +36,7 @@ def pair(weight: str, activation: str | None = None) -> LayerPrecision:
 
 
 @given(PAIRS, st.lists(PAIRS, min_size=1, max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_the_narrowest_pair_that_holds_the_request(
     wanted: LayerPrecision, native: list[LayerPrecision]
 ) -> None:

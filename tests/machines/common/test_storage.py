@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from npubench.ir import MoveLayer, Network, PrecisionPlan, Role, parse_network, parse_precision
 from npubench.machines.common.storage import keep_on_chip, storage_bits, view_roots
+from tests.depth import examples
 from tests.ir.random_networks import networks
 
 NETWORK = parse_network(
@@ -75,7 +76,7 @@ def test_room_for_one_keeps_the_first() -> None:
 
 
 @given(networks(most_layers=8), st.integers(0, 2000), st.sampled_from([1, 8, 32]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_the_room_is_never_exceeded(network: Network, room: int, width: int) -> None:
     bits = dict.fromkeys(network.tensors, width)
     kept = keep_on_chip(network, bits, room)
