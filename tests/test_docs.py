@@ -20,6 +20,7 @@ from npubench.machines.array.spec import ArraySpec
 from npubench.machines.array.tiles import EVERY_SIZE_UP_TO
 from npubench.machines.associative.spec import AssociativeSpec
 from npubench.machines.registry import build_machine
+from npubench.machines.system.spec import SystemSpec
 from npubench.specs.header import apply_knobs
 from npubench.specs.loader import SpecDocument
 from npubench.specs.quantity import CONFIDENCES
@@ -118,9 +119,18 @@ def test_command_lines_are_found() -> None:
     assert {arguments[0] for arguments in found} >= {"run", "compare", "sweep", "list", "check"}
 
 
+def test_the_system_of_the_page_builds() -> None:
+    document = SpecDocument.from_text(block(SPECS_PAGE, "system"), "my_pair.yaml")
+    machine = build_machine(apply_knobs(document, {}))
+    assert machine.info.family == "system"
+    assert machine.info.area_mm2 is not None
+
+
 @pytest.mark.parametrize(
     "model",
-    dict.fromkeys((*schema_classes(ArraySpec), *schema_classes(AssociativeSpec))),
+    dict.fromkeys(
+        (*schema_classes(ArraySpec), *schema_classes(AssociativeSpec), *schema_classes(SystemSpec))
+    ),
     ids=lambda model: model.__name__,
 )
 def test_every_field_of_a_spec_is_described(model: type[BaseModel]) -> None:

@@ -359,6 +359,14 @@ class System(Protocol):
         """How the off-chip memory is shared, in words for a caption; empty when it is not."""
         ...
 
+    def host_of(self, network: Network, plan: PrecisionPlan | None) -> tuple[str, str]:
+        """NPU and mode for a plan that is asked for: where it is widened least, then the fastest.
+
+        Raises:
+            MappingError: no NPU holds it.
+        """
+        ...
+
     def hosting(self, npu: str, mode: str) -> Machine[Any]:
         """The system as a machine that runs everything on one NPU in one mode, the others idle."""
         ...

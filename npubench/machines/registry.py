@@ -28,8 +28,14 @@ def _associative() -> Builder:
     return build
 
 
+def _system() -> Builder:
+    from npubench.machines.system import build
+
+    return build
+
+
 FAMILIES: Mapping[str, Callable[[], Builder]] = MappingProxyType(
-    {"array": _array, "associative": _associative}
+    {"array": _array, "associative": _associative, "system": _system}
 )
 
 

@@ -11,6 +11,7 @@ from npubench.report.accuracy_view import (
     accuracy_record,
 )
 from npubench.report.columns import RATIOS, TOTALS, figure_columns
+from npubench.report.placement_view import placements_note
 from npubench.report.run_view import constant_notes
 from npubench.report.table import Cell, Column, Table, View, label, number, quantity, ratio
 from npubench.report.text import plural
@@ -193,6 +194,7 @@ def _notes(comparison: Comparison) -> tuple[str, ...]:
     return (
         "Latency, energy, EDP: lower is better. "
         f"Ratio: this accelerator over {comparison.baseline} on the same workload.",
+        *placements_note(runs),
         *(
             ("Technology nodes differ: figures are as built, not normalised to one node.",)
             if len(nodes) > 1

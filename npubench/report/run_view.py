@@ -12,6 +12,7 @@ from npubench.report.accuracy_view import (
     accuracy_table,
 )
 from npubench.report.columns import TOTALS, totals_columns
+from npubench.report.placement_view import placement_note, placement_table
 from npubench.report.table import Cell, Column, Table, View, count, fixed, label, quantity, share
 from npubench.report.text import bar, plural
 from npubench.study.result import Coverage, RunResult
@@ -36,7 +37,9 @@ def run_view(result: RunResult, *, layers: bool = False, verbose: bool = False) 
     per_layer = _layer_table(result)
     totals = _totals_table(result)
     accuracy = accuracy_table(result.accuracy)
-    tables = [totals, *(() if accuracy is None else (accuracy,)), *_breakdowns(result)]
+    places = placement_table(result.placement)
+    early = (table for table in (accuracy, places) if table is not None)
+    tables = [totals, *early, *_breakdowns(result)]
     if result.coverage.approximated.ops or result.coverage.unknown.ops:
         tables.append(_ledger(result.coverage))
     if layers:
@@ -247,6 +250,7 @@ def _notes(result: RunResult) -> tuple[str, ...]:
         f"Latency of {subject}, host transfer excluded. EDP = energy x latency, lower is better.",
         f"Precision: {asked}. {_setting(result)}",
         *accuracy_source(result.accuracy),
+        *placement_note(result.placement),
         *_search_note(result.search),
         *constant_notes(result.constants, result.totals.energy_j),
         *((f"Assumed: {assumptions}.",) if assumptions else ()),

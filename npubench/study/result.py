@@ -20,6 +20,8 @@ __all__ = [
     "HardwareStamp",
     "OperatorCoverage",
     "Options",
+    "Placement",
+    "PlacementOption",
     "Ratio",
     "RunResult",
     "Stamp",
@@ -184,6 +186,49 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacementOption:
+    """A place where a system could have run a network.
+
+    Attributes:
+        npu, mode: which.
+        precision: executed there.
+        latency_s: of one inference while all NPUs work.
+        energy_j: of the same, without what flows all the time; None where the spec states none.
+        accuracy_drop: points lost against the base mode of the first NPU; None where unknown.
+        admissible: whether the scheduler may use it.
+    """
+
+    npu: str
+    mode: str
+    precision: str
+    latency_s: float
+    energy_j: float | None
+    accuracy_drop: float | None
+    admissible: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a system of several NPUs ran a network, and why there.
+
+    Attributes:
+        npu: name within the system.
+        spec: of the NPU.
+        mode: of the NPU.
+        policy: that chose it; None where the precision asked for did.
+        most_drop: points that the policy lets a network lose; None for no limit.
+        options: every place looked at; empty without a policy.
+    """
+
+    npu: str
+    spec: str
+    mode: str
+    policy: str | None = None
+    most_drop: float | None = None
+    options: tuple[PlacementOption, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """One network on one machine.
 
@@ -204,6 +249,7 @@ class RunResult:
         assumptions: of the network's lowering and of the machine's model.
         constants: constants of the spec, with the joules per inference that rest on each.
         search: how the mapping was found; None where the machine had nothing to choose.
+        placement: the NPU of a system; None for a machine that is one NPU.
     """
 
     stamp: Stamp
@@ -221,6 +267,7 @@ class RunResult:
     assumptions: tuple[str, ...]
     constants: tuple[ConstantUse, ...]
     search: MappingSearch | None = None
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,15 @@ from npubench.errors import (
 )
 from npubench.frontend import LoadedNetwork
 from npubench.ir import Network, PrecisionPlan
-from npubench.machines.protocol import Cost, LayerCost, Legalised, Machine, Objective, evaluate
+from npubench.machines.protocol import (
+    Cost,
+    LayerCost,
+    Legalised,
+    Machine,
+    Objective,
+    System,
+    evaluate,
+)
 from npubench.precision.sources import check_precision, find_plan
 from npubench.study.accuracy import Measuring, check_measuring, find_accuracy
 from npubench.study.coverage import measure_coverage
@@ -110,7 +118,18 @@ def run(
     session = session or Session()
     check_request(request)
     machine = session.machine(request.hardware, request.knobs, request.overrides)
-    return run_on(machine, request, session, on_sample)
+    if not isinstance(machine, System):
+        return run_on(machine, request, session, on_sample)
+    # The simulator that decides needs numpy, which no single NPU does.
+    from npubench.study.place import find_place
+
+    place = find_place(machine, request, session)
+    result = run_on(place.machine, replace(request, precision=place.precision), session, on_sample)
+    return replace(
+        result,
+        options=replace(result.options, precision=request.precision),
+        placement=place.placement,
+    )
 
 
 def run_on(

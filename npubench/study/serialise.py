@@ -24,6 +24,8 @@ from npubench.study.result import (
     HardwareStamp,
     OperatorCoverage,
     Options,
+    Placement,
+    PlacementOption,
     Ratio,
     RunResult,
     Stamp,
@@ -164,6 +166,7 @@ def _run_to_json(run: RunResult) -> JsonObject:
         "assumptions": list(run.assumptions),
         "constants": [_plain(constant) for constant in run.constants],
         "search": None if run.search is None else _plain(run.search),
+        "placement": None if run.placement is None else _placement_to_json(run.placement),
     }
 
 
@@ -185,6 +188,7 @@ def _run_from_json(data: JsonObject) -> RunResult:
         assumptions=tuple(data["assumptions"]),
         constants=tuple(_record(ConstantUse, constant) for constant in data["constants"]),
         search=_search_from_json(data.get("search")),
+        placement=_placement_from_json(data.get("placement")),
     )
 
 
@@ -211,6 +215,18 @@ def _sweep_from_json(data: JsonObject) -> Sweep:
 _READERS: Mapping[str, Callable[[JsonObject], RunResult | Comparison | Sweep]] = MappingProxyType(
     {RUN: _run_from_json, COMPARE: _comparison_from_json, SWEEP: _sweep_from_json}
 )
+
+
+def _placement_to_json(placement: Placement) -> JsonObject:
+    return {**_plain(placement), "options": [_plain(option) for option in placement.options]}
+
+
+def _placement_from_json(data: JsonObject | None) -> Placement | None:
+    """Results saved before systems were there have no such key."""
+    if data is None:
+        return None
+    options = tuple(_record(PlacementOption, option) for option in data["options"])
+    return dataclasses.replace(_record(Placement, data), options=options)
 
 
 def _layer_to_json(layer: LayerCost, clock_hz: float) -> JsonObject:

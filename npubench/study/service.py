@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from npubench.errors import MappingError, OptionError, Problem
+from npubench.errors import MappingError, OptionError, Problem, did_you_mean
 from npubench.machines.modes import open_modes
 from npubench.machines.protocol import OVERLAP, STATIC, Linked, Machine, Member, Mode, System
 from npubench.serving import Npu, Policy, Service, ServiceTable, named_policy, to_ps
@@ -131,15 +131,18 @@ def build_services(
     sharing = machine.sharing if isinstance(machine, System) else ""
     notes = (*((sharing,) if sharing else ()), *switch_notes, *bench.notes(accuracies))
     table = ServiceTable(machine.info.name, npus, services, base)
-    policy = default_policy(scheduler, len(npus))
+    policy = default_policy(scheduler, len(npus), request.workloads)
     return Services(table, policy, notes, bench.first_runs, accuracies)
 
 
-def default_policy(scheduler: SchedulerSpec | None, npus: int) -> Policy:
+def default_policy(scheduler: SchedulerSpec | None, npus: int, networks: Sequence[str]) -> Policy:
     """The policy that a spec's scheduler names; without one, the plainest for so many NPUs.
 
+    An assignment is cut down to the networks that are there.
+
     Raises:
-        InputError: an unknown policy, or settings that contradict each other.
+        InputError: an unknown policy, settings that contradict each other, or networks that an
+            assignment leaves out.
     """
     if scheduler is None:
         return named_policy("fifo" if npus == 1 else "least_response")
@@ -148,10 +151,26 @@ def default_policy(scheduler: SchedulerSpec | None, npus: int) -> Policy:
         "margin": None if scheduler.margin is None else scheduler.margin.value,
         "threshold": scheduler.threshold,
         "accuracy_drop": None if scheduler.accuracy_drop is None else scheduler.accuracy_drop.value,
-        "assignment": scheduler.assignment or None,
+        "assignment": _assigned(scheduler, networks) if scheduler.assignment else None,
     }
     settings = {name: value for name, value in given.items() if value is not None}
     return named_policy(scheduler.policy, **settings)
+
+
+def _assigned(scheduler: SchedulerSpec, networks: Sequence[str]) -> dict[str, str]:
+    known = scheduler.assignment
+    homeless = [network for network in networks if network not in known]
+    if homeless:
+        raise MappingError(
+            *(
+                Problem(
+                    f"scheduler.assignment: '{network}' is sent to no NPU",
+                    hint=did_you_mean(network, known),
+                )
+                for network in homeless
+            )
+        )
+    return {network: known[network] for network in networks}
 
 
 def _members(

@@ -20,7 +20,7 @@ from npubench.ir import (
     parse_network,
     parse_precision,
 )
-from npubench.machines.protocol import Cost, Machine, evaluate
+from npubench.machines.protocol import Cost, Machine, System, evaluate
 from npubench.machines.registry import build_machine
 from npubench.specs.catalog import find_spec, list_specs
 from npubench.specs.header import apply_knobs, knob_corners
@@ -150,13 +150,17 @@ def test_nothing_that_moves_data_is_free(costed: list[Costed]) -> None:
 
 def test_more_bits_are_never_cheaper(machine: Machine[Any], networks: list[Network]) -> None:
     for network in networks:
-        energies, cycles = [], []
+        energies: list[float] = []
+        cycles: dict[str, list[int]] = {}
         for plan in executable_plans(machine, network):
             cost = evaluate(machine, network, plan)
             energies.append(cost.energy_j)
-            cycles.append(cost.cycles)
+            # Narrower PEs come in larger arrays, which take longer to fill: the NPUs of a system
+            # are machines of their own where time is concerned.
+            host = machine.host_of(network, plan)[0] if isinstance(machine, System) else ""
+            cycles.setdefault(host, []).append(cost.cycles)
         assert energies == sorted(energies)
-        assert cycles == sorted(cycles)
+        assert all(found == sorted(found) for found in cycles.values())
 
 
 def executable_plans(machine: Machine[Any], network: Network) -> Iterator[PrecisionPlan]:

@@ -107,6 +107,7 @@ def test_the_form_of_a_run(result: RunResult) -> None:
         "assumptions",
         "constants",
         "search",
+        "placement",
     ]
     assert document["precision"] == {
         "requested": {"default": "w4a4", "layers": {"fc": "w4a4"}},
