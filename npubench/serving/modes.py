@@ -15,7 +15,6 @@ from npubench.serving.queues import FifoQueue, Job, Queue, sized_ps
 __all__ = ["ModeChooser", "PerRequest", "Stimpack", "Threshold", "make_modes"]
 
 BASE = 0
-BURST = 1
 
 
 class ModeChooser(Protocol):
@@ -44,6 +43,7 @@ class _Backlog:
     def __init__(self, plant: Plant, npu: int) -> None:
         self._base_ps = plant.service_ps[npu][BASE]
         self._allowed = plant.fast_modes[npu]
+        self._burst = plant.burst_mode[npu]
         self._placed = 0
         self._begun = 0
 
@@ -57,9 +57,6 @@ class _Backlog:
     def clear_at(self, finish: int) -> int:
         """When all here will be done in base mode, if the running one ends at ``finish``."""
         return finish + self._placed - self._begun
-
-    def _burst_if_allowed(self, job: Job) -> int:
-        return BURST if BURST in self._allowed[job[2]] else BASE
 
 
 class Stimpack(_Backlog):
@@ -83,7 +80,8 @@ class Stimpack(_Backlog):
         self._slo = plant.slo_ps
         self._reserve = [round(plant.policy.margin * slo) for slo in plant.slo_ps]
         switch = plant.npus[npu].switch_ps
-        self._back_ps = switch[BURST][BASE] if switch else 0
+        # The costliest way back: networks may burst in different modes.
+        self._back_ps = max(row[BASE] for row in switch) if switch else 0
         # Calm: when all that is placed here is predicted to be done, in base mode.
         self._clear_at = 0
         # Alarm: (number, slack less the margin), rising in both, so that the first is the least.
@@ -149,7 +147,7 @@ class Stimpack(_Backlog):
         while window[0][0] < job[0]:
             window.popleft()
         if ahead + self._back_ps > window[0][1]:
-            return self._burst_if_allowed(job)
+            return self._burst[job[2]]
         self._window = None
         self._clear_at = ahead + self._back_ps + self._placed
         return BASE
@@ -170,7 +168,7 @@ class Threshold(_Backlog):
 
     def reconsider(self, job: Job, now: int, left_base_ps: int) -> int:  # noqa: ARG002
         """Mode of the rest of the running request."""
-        return self._burst_if_allowed(job) if len(self._queue) + 1 > self._most else BASE
+        return self._burst[job[2]] if len(self._queue) + 1 > self._most else BASE
 
 
 class PerRequest(_Backlog):

@@ -36,6 +36,9 @@ class Plant:
         priorities: by network.
         shares: of the requests, by network; their sum is 1.
         fast_modes: ``[npu][network]``: modes that the policy may use, base first.
+        burst_mode: ``[npu][network]``: the mode of a burst, which the network's quantization type
+            decides: of the allowed modes other than base and faster than it the most accurate, of
+            equals the fastest; the base mode where there is none.
         capacity_rps: nominal, see `nominal_capacity_rps`.
         notes: what a reader of the result should know.
     """
@@ -52,6 +55,7 @@ class Plant:
     priorities: list[float]
     shares: NDArray[np.float64]
     fast_modes: list[list[tuple[int, ...]]]
+    burst_mode: list[list[int]]
     capacity_rps: float
     notes: tuple[str, ...]
 
@@ -125,6 +129,10 @@ def build_plant(table: ServiceTable, scenario: Scenario, policy: Policy) -> Plan
         [network.priority for network in scenario.networks],
         _shares(scenario),
         modes,
+        [
+            [_burst_mode(services[i], npu_modes[n], n) for n in range(len(names))]
+            for i, npu_modes in enumerate(modes)
+        ],
         nominal_capacity_rps(table, scenario),
         notes,
     )
@@ -180,7 +188,7 @@ def _mistakes(
         yield f"policy {policy.name}: batches form in arrival order: order must be fifo"
     if policy.modes in ("stimpack", "threshold"):
         for npu in table.npus:
-            if len(npu.modes) != 2:
+            if len(npu.modes) < 2:
                 modes = ", ".join(npu.modes)
                 yield f"policy {policy.name} needs two modes on {npu.name}, it has {modes}"
         if policy.placement == "central" and len(table.npus) > 1:
@@ -223,6 +231,26 @@ def _fixed_mode(
     if policy.modes == "fixed" and (policy.accuracy_drop is not None or policy.allowed_modes):
         return min(modes, key=lambda mode: _merit(policy, per_mode[mode][network]))
     return modes[0]
+
+
+def _burst_mode(per_mode: list[list[Service | None]], modes: tuple[int, ...], network: int) -> int:
+    """Where a network goes when it leaves the base mode: least drop, unknown last, then time."""
+
+    def rank(mode: int) -> tuple[float, int]:
+        service = per_mode[mode][network]
+        assert service is not None  # admissible modes have one
+        drop = service.accuracy_drop
+        return (math.inf if drop is None else drop, service.time_ps[0])
+
+    base = per_mode[0][network]
+    fast = [
+        mode
+        for mode in modes
+        if mode
+        and (service := per_mode[mode][network]) is not None
+        and (base is None or service.time_ps[0] < base.time_ps[0])
+    ]
+    return min(fast, key=rank, default=0)
 
 
 def _merit(policy: Policy, service: Service | None) -> float:

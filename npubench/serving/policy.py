@@ -35,9 +35,9 @@ class Policy:
             NPU that the table lists first.
         modes: ``fixed``: each network in one mode per NPU, the base mode unless ``mode``,
             ``allowed_modes`` or ``accuracy_drop`` say more; ``stimpack``: base until a deadline
-            is in danger; ``threshold``: the second mode while more than ``threshold`` requests
-            are present; ``per_request``: the most accurate mode that meets the request's own
-            deadline.
+            is in danger, then the network's burst mode (see `npubench.serving.plant.Plant`);
+            ``threshold``: the burst mode while more than ``threshold`` requests are present;
+            ``per_request``: the most accurate mode that meets the request's own deadline.
         mode: the mode of ``fixed`` by name, on NPUs that have it.
         allowed_modes: names of the only modes that may be used; empty for all.
         accuracy_drop: most points that a mode may lose against the network's base; with
@@ -48,7 +48,7 @@ class Policy:
         switch_at: when a running request may change its mode.
         margin: share of the bound by which the base-mode prediction must clear every deadline
             before ``stimpack`` returns to base.
-        threshold: requests present above which ``threshold`` is in its second mode.
+        threshold: requests present above which ``threshold`` bursts.
     """
 
     name: str

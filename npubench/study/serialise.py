@@ -39,6 +39,7 @@ __all__ = [
     "COMPARE",
     "ERROR",
     "RUN",
+    "SERVE",
     "STUDY",
     "SWEEP",
     "dumps",
@@ -53,6 +54,7 @@ RUN = "npubench.run/1"
 COMPARE = "npubench.compare/1"
 SWEEP = "npubench.sweep/1"
 STUDY = "npubench.study/1"
+SERVE = "npubench.serve/1"
 ERROR = "npubench.error/1"
 
 JsonObject = dict[str, Any]
@@ -138,7 +140,7 @@ def load_schema(schema: str) -> JsonObject:
     Raises:
         OptionError: no such schema.
     """
-    known = (RUN, COMPARE, SWEEP, STUDY, ERROR)
+    known = (RUN, COMPARE, SWEEP, STUDY, SERVE, ERROR)
     if schema not in known:
         raise OptionError(f"no schema '{schema}': expected {_quoted(known)}")
     name = schema.removeprefix("npubench.").replace("/", ".")
