@@ -14,6 +14,7 @@ from npubench import __version__
 from npubench.cli import inspection, pictures, precision
 from npubench.cli import options as opt
 from npubench.cli.output import Answer, Form, records
+from npubench.cli.serve import serve
 from npubench.cli.study import study
 
 __all__ = ["app"]
@@ -313,6 +314,16 @@ def sweep(
 
 
 for _name, _command, _short, _examples in (
+    (
+        "serve",
+        serve,
+        "Put systems under load: p99, SLO, energy.",
+        (
+            "npubench serve stimpack_seven --hw stimpack --hw tpuv4i",
+            "npubench serve mlperf_server_resnet50 --hw stimpack --find-load",
+            "npubench serve my.yaml --hw stimpack --load 0.2:0.9:0.1 --plot a.png",
+        ),
+    ),
     (
         "study",
         study,

@@ -125,5 +125,7 @@ def _value(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_value(part) for part in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _value(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: _value(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
     return value
