@@ -78,7 +78,7 @@ def test_the_package_is_whole(wheel: Path) -> None:
     }
     assert expected <= found
     assert "npubench/py.typed" in found
-    schemas = ("run", "compare", "sweep", "study", "error")
+    schemas = ("run", "compare", "sweep", "study", "serve", "error")
     assert {f"npubench/study/schemas/{name}.1.json" for name in schemas} <= found
 
 

@@ -99,7 +99,7 @@ def _csv(parts: list[Columns]) -> bytes:
 
 def _words(column: NDArray[np.generic]) -> list[object]:
     """Python values; empty for no number, ``true`` and ``false``."""
-    values = column.tolist()
+    values: list[object] = column.tolist()
     if column.dtype.kind == "f":
         return ["" if value != value else value for value in values]
     if column.dtype.kind == "b":

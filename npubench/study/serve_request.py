@@ -208,10 +208,11 @@ def _with_bounds(
         raise OptionError(*problems)
     found = []
     for network in networks:
-        bound = bounds.get(network.name, bounds.get(None))
-        if bound is not None:
-            network = replace(network, slo_s=bound.slo_s, slo_isolated=bound.slo_isolated)
-        found.append(network)
+        wanted = bounds.get(network.name, bounds.get(None))
+        if wanted is None:
+            found.append(network)
+        else:
+            found.append(replace(network, slo_s=wanted.slo_s, slo_isolated=wanted.slo_isolated))
     return tuple(found)
 
 

@@ -14,6 +14,7 @@ COMMANDS = (
     "run",
     "compare",
     "sweep",
+    "serve",
     "study",
     "plot",
     "report",

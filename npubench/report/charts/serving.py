@@ -23,7 +23,7 @@ SERVE_CHARTS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "cdf": "share of requests that took longer than a time, by system",
         "load": "p99 latency against the offered load, by system",
-        "gantt": "which request ran where and in which mode, over a window of time",
+        "gantt": "requests by NPU and mode",
         "queue": "requests that wait, over time",
     }
 )
@@ -32,7 +32,7 @@ _MARKERS: Final = "osD^v<>"
 _LINES: Final = ("-", "--", "-.", ":")
 _MOST_POINTS: Final = 4000
 _GANTT_REQUESTS: Final = 60
-_QUEUE_REQUESTS: Final = 4000
+_QUEUE_REQUESTS: Final = 1000
 
 
 def check_chart(name: str, *, loads: int, closed: bool) -> None:
@@ -56,7 +56,7 @@ def check_chart(name: str, *, loads: int, closed: bool) -> None:
 def serve_picture(serving: Serving, chart: str, form: str) -> bytes:
     """One chart as the bytes of a ``png`` or ``svg`` file; same answer, same bytes.
 
-    Gantt and queue show the system and load with the longest queue, the others every system.
+    Gantt shows the system with the most NPUs and modes in use, the others every system.
 
     Args:
         serving: with records kept, but for ``load``.
@@ -86,12 +86,29 @@ def _label(one: Served, serving: Serving) -> str:
 
 
 def _recorded(serving: Serving) -> list[Served]:
-    """Results with records: of each system and policy the one at the highest load."""
-    last: dict[tuple[str, str], Served] = {}
-    for one in serving.served:
-        if one.result is not None and one.result.records is not None:
-            last[one.system.name, one.policy.name] = one
-    return list(last.values())
+    """A result with records for each system and policy.
+
+    All at one load, the highest that every one of them carries, or else the highest that the
+    first does, or else the last; after a search each at its own.
+    """
+    kept = [
+        one for one in serving.served if one.result is not None and one.result.records is not None
+    ]
+    if serving.prepared.find_load:
+        return kept
+    at: dict[float | None, list[Served]] = {}
+    for one in kept:
+        assert one.result is not None
+        at.setdefault(one.result.load_rps, []).append(one)
+    most = max((len(found) for found in at.values()), default=0)
+    whole = [found for found in at.values() if len(found) == most]
+    steady = [found for found in whole if not any(_saturated(one) for one in found)]
+    first = [found for found in whole if not _saturated(found[0])]
+    return next((group[-1] for group in (steady, first, whole) if group), [])
+
+
+def _saturated(one: Served) -> bool:
+    return one.result is not None and one.result.saturated
 
 
 def _prefix(values: Sequence[float]) -> str:
@@ -185,9 +202,11 @@ def _draw_load(axes: Axes, serving: Serving) -> None:
             color=color,
             linewidth=1,
         )
-        full = [r.load_rps for one in points if (r := one.result) is not None and r.saturated]
-        axes.plot(full, [scaled(top, "s", prefix)] * len(full), "x", color=color, clip_on=False)
-    axes.set_yscale("log")
+        full = [
+            r.load_rps or 0.0 for one in points if (r := one.result) is not None and r.saturated
+        ]
+        axes.plot(full, [scaled(top, "s", prefix)] * len(full), "x", color=color)
+    _plain_log_scale(axes)
     axes.set_xlim(left=0)
     bounds = {n.slo_s for n in serving.prepared.scenario.networks if n.slo_s is not None}
     if len(bounds) == 1:
@@ -199,16 +218,32 @@ def _draw_load(axes: Axes, serving: Serving) -> None:
     axes.legend(fontsize=8, frameon=False)
 
 
+def _plain_log_scale(axes: Axes) -> None:
+    """A logarithmic axis with plain numbers at 1, 2 and 5 of each decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def _busiest(serving: Serving) -> tuple[Served, int]:
-    """Of the recorded results the one whose queue grows longest, and when that is, in ps."""
-    best: tuple[int, int, Served] | None = None
+    """Of the recorded results the one that has most to show, and when its queue is longest, in ps.
+
+    Most to show: requests in the most places and modes, then the longest queue.
+    """
+    best: tuple[tuple[int, int], int, Served] | None = None
     for one in _recorded(serving):
         assert one.result is not None
         assert one.result.records is not None
         times, counts = waiting(one.result.records)
         peak = int(np.argmax(counts))
-        if best is None or counts[peak] > best[0]:
-            best = (int(counts[peak]), int(times[peak]), one)
+        records = one.result.records
+        places = len(np.unique(records["npu"].astype(np.int64) * 1024 + records["mode"]))
+        rank = (places, int(counts[peak]))
+        if best is None or rank > best[0]:
+            best = (rank, int(times[peak]), one)
     if best is None:
         raise OptionError("--plot: no request was served, there is nothing to draw")
     return best[2], best[1]
