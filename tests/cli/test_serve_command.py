@@ -1,0 +1,116 @@
+"""`npubench serve`, end to end from ONNX and specs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.in_process import in_process
+from tests.study.schema_check import validate
+
+SCENARIO = """\
+name: digits
+title: A small network
+networks:
+  - {name: digits_cnn, slo_isolated: 10}
+arrivals: {process: poisson, load: 0.5}
+length: {requests: 2000}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "digits.yaml").write_text(SCENARIO)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_form_and_file(folder: Path) -> None:
+    arguments = [
+        "serve",
+        "digits.yaml",
+        "--hw",
+        "edge8",
+        "--hw",
+        "edge8:clock=0.7GHz",
+        "--seed",
+        "3",
+    ]
+    table = in_process(
+        [*arguments, "-o", "a.json", "-o", "a.csv", "-o", "a.md", "--records", "r.csv"]
+    )
+    assert (table.code, table.stderr) == (0, "")
+    assert table.stdout.startswith("serve: digits (server) on 2 systems\n")
+    document = json.loads((folder / "a.json").read_text())
+    validate(document)
+    assert document["stamp"]["seed"] == 3
+    assert [one["system"] for one in document["results"]] == ["edge8", "edge8:clock=0.7GHz"]
+    fast, slow = (one["result"]["latency_s"]["mean"]["value"] for one in document["results"])
+    assert fast < slow
+    assert len((folder / "r.csv").read_text().splitlines()) == 1 + 2 * 2000
+    again = in_process([*arguments, "--format", "json"])
+    assert json.loads(again.stdout) == document
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_burst_is_measured_where_the_network_ships_with_weights() -> None:
+    arguments = ["serve", "digits.yaml", "--hw", "stimpack", "--load", "1.2", "--samples", "200"]
+    done = in_process([*arguments, "--format", "json"])
+    assert (done.code, done.stderr) == (0, "")
+    document = json.loads(done.stdout)
+    validate(document)
+    assert document["saturated"] is False
+    assert document["burst_share"] > 0
+    (burst,) = [s for s in document["systems"][0]["services"] if s["mode"] == "burst"]
+    drop = document["results"][0]["result"]["accuracy_drop"]["value"]
+    assert drop == pytest.approx(document["burst_share"] * burst["accuracy_drop"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["serve", "digit.yaml", "--hw", "edge8"],
+            "digit.yaml: no such file\n  did you mean 'digits.yaml'?\n",
+        ),
+        (
+            ["serve", "stimpack_sevn", "--hw", "stimpack"],
+            "unknown scenario 'stimpack_sevn'\n  did you mean 'stimpack_seven'?\n",
+        ),
+        (
+            ["serve", "digits.yaml", "--hw", "edge88"],
+            "unknown hardware 'edge88'\n  did you mean 'edge8'?\n",
+        ),
+        (
+            ["serve", "digits.yaml", "--hw", "edge8", "--requests", "0"],
+            "scenario digits: needs at least 1 request, got 0\n",
+        ),
+        (
+            ["serve", "digits.yaml", "--hw", "edge8", "--find-load", "--load", "0.5"],
+            "--find-load: the load is searched; leave out --load\n",
+        ),
+        (
+            ["serve", "digits.yaml", "--hw", "edge8", "--find-load", "--requests", "100"],
+            "scenario digits: a 0.99 percentile needs at least 459 measured requests to pass, this "
+            "run has 95\n",
+        ),
+        (
+            ["serve", "digits.yaml", "--hw", "edge8", "--plot", "a.gif"],
+            "--plot a.gif: the suffix decides the format\n  known: .png, .svg\n",
+        ),
+        (
+            ["serve", "digits.yaml", "--hw", "edge8", "--records", "a.xlsx"],
+            "--records a.xlsx: the suffix decides the format\n  known: .csv, .parquet\n",
+        ),
+        (
+            ["serve", "digits.yaml", "--hw", "edge8", "--policy", "stimpack"],
+            "policy stimpack needs two modes on edge8, it has w8a8\n",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_mistakes_are_answered(arguments: list[str], message: str) -> None:
+    done = in_process(arguments)
+    assert (done.code, done.stdout, done.stderr) == (2, "", message)
