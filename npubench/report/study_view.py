@@ -117,7 +117,7 @@ def _claims(claims: Sequence[Claim]) -> Table:
         label("source", "Source", "wrap"),
         label("confidence", "Confidence"),
     )
-    notes = dict.fromkeys(f"{claim.what}: {claim.note}" for claim in claims if claim.note)
+    notes = dict.fromkeys(f"{claim.what}: {claim.note}." for claim in claims if claim.note)
     rows = tuple(_claim_row(claim) for claim in claims)
     return Table("published claims beside ours", columns, rows, caption=" ".join(notes))
 

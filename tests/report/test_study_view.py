@@ -63,7 +63,7 @@ def test_the_terminal_form() -> None:
         " ────────────────────────────────────────────────────────────────────────────────────\n"
         " ours over theirs         1.02  0.51        0.50  -     a paper, abstract  recalled\n"
         " peak                       10     -           -  GOPS  a paper, table 1   published\n"
-        "ours over theirs: why\n"
+        "ours over theirs: why.\n"
         "\n"
         "more\n"
         " Design\n"

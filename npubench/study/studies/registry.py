@@ -92,6 +92,39 @@ _ALL = (
         ),
     ),
     Study(
+        "bf_imna_networks",
+        "BF-IMNA over networks, cell technologies, precisions and supplies",
+        "Energy, latency, EDP, rate, efficiency and density; where energy and time go by kind of "
+        "work; limited and unlimited resources.",
+        "bf_imna_networks",
+        (
+            Parameter("networks", "alexnet,vgg16,resnet50", "networks"),
+            Parameter("tech", "sram,reram", "cell technologies; breakdowns show the first"),
+            Parameter("precision", "w8a8,w4a4", "precisions"),
+            Parameter("vdd", "1.0,0.7,0.5", "supplies in volts; breakdowns show the first"),
+        ),
+    ),
+    Study(
+        "bf_imna_hawq",
+        "HAWQ-V3's mixed precisions of ResNet-18 on BF-IMNA: EDP against accuracy",
+        "Latency, energy and EDP of INT8, three latency budgets and INT4, normalised to INT4, "
+        "beside the published accuracy.",
+        "bf_imna_hawq",
+        (
+            Parameter("resource", "limited,unlimited", "resources"),
+            Parameter("tech", "sram", "cell technology"),
+            Parameter("vdd", "1.0", "supply in volts"),
+        ),
+    ),
+    Study(
+        "bf_imna_peers",
+        "BF-IMNA's peak figures beside published in-memory and digital accelerators",
+        "Peak rate and efficiency at 1, 8 and 16 bits from the programs of one multiply-accumulate "
+        "a row, beside published designs; the paper's two ratios; Colonnade's bit-serial silicon.",
+        "bf_imna_peers",
+        (Parameter("bits", "1,8,16", "widths of both operands"),),
+    ),
+    Study(
         "hawq_sizes",
         "HAWQ-V3's plans of ResNet-18 and ResNet-50: what they weigh",
         "Weights and bit operations of every published plan, counted from the networks that ship, "
