@@ -248,7 +248,8 @@ class PrecisionSearcher:
         return executed_plan(self.machine.legalise(self.batched, plan))
 
     def _cost(self, plan: PrecisionPlan) -> Cost:
-        key = tuple(str(plan.of(layer.name)) for layer in self.network.mac_layers)
+        names = (layer.name for layer in self.network.mac_layers)
+        key = (str(plan.default), *(str(plan.of(name)) for name in names))
         if key not in self._seen:
             objective = Objective(self.request.mapping_objective)
             self._seen[key] = evaluate(self.machine, self.batched, plan, objective)
@@ -290,9 +291,9 @@ class PrecisionSearcher:
             broken = [n for n in costly if row.value(n) > budgets[n] * (1 + 1e-9)]
             if not broken:
                 return row
-            # Costs did not quite add up: ask for as much less as was overrun.
+            # Costs did not quite add up: take others to miss by as much as this one.
             for name in broken:
-                limits[name] *= budgets[name] / row.value(name) * (1 - 1e-6)
+                limits[name] = found.value(name) * budgets[name] / row.value(name) * (1 - 1e-6)
         raise self._unmet(problem, budgets)
 
     def _unmet(self, problem: PrecisionProblem, budgets: Mapping[str, float]) -> InputError:
@@ -348,7 +349,10 @@ class PrecisionSearcher:
             for group, pick in zip(self.groups, solution.picks, strict=True)
             for name in group
         }
-        return PrecisionPlan(self.precisions[0], layers, source="precision search")
+        # What belongs to no layer is kept as the file of the plan keeps it: as most layers are.
+        widths = list(layers.values())
+        default = max(widths, key=widths.count)
+        return PrecisionPlan(default, layers, source="precision search")
 
     def _solved(self, name: str, solution: Solution) -> SearchedPlan:
         row = self._row(name, self._plan_of(solution), solution.loss)

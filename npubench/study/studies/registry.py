@@ -136,12 +136,12 @@ _ALL = (
         "hawq_v3",
         "HAWQ-V3's mixed precision: which width for which layer",
         "Its integer programme solved exactly from its published sensitivities, beside the widths, "
-        "sizes, bit operations and accuracies that it publishes; then, where an accelerator is "
-        "named, the same budgets on that accelerator's own costs.",
+        "sizes, bit operations and accuracies that it publishes; then the same budgets on an "
+        "accelerator's own costs.",
         "hawq_v3",
         (
             Parameter("networks", "resnet18,resnet50_v1", "networks that have published plans"),
-            Parameter("hardware", "", "accelerators that execute w8a8 and w4a4"),
+            Parameter("hardware", "bf_imna", "accelerators that execute w8a8 and w4a4, or none"),
         ),
     ),
 )
