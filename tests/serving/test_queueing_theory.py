@@ -125,7 +125,13 @@ TWO_SPEED = {
 }
 
 
-@pytest.mark.parametrize("case", TWO_SPEED)
+# Half a million requests each: two cases by default, which differ in load and threshold.
+ALWAYS = ((0.9, 2, 3), (1.2, 2, 8))
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=() if c in ALWAYS else pytest.mark.slow) for c in TWO_SPEED]
+)
 def test_two_speed_server(case: tuple[float, float, int]) -> None:
     rho, speedup, threshold = case
     share, latency = TWO_SPEED[case]

@@ -173,7 +173,9 @@ def test_switches_cost_time_and_energy() -> None:
 LOAD_GAIN = {3: 1.38, 5: 0.85, 10: 0.62, 20: 0.55}
 
 
-@pytest.mark.parametrize("slo", LOAD_GAIN)
+@pytest.mark.parametrize(
+    "slo", [pytest.param(s, marks=() if s in (3, 10) else pytest.mark.slow) for s in LOAD_GAIN]
+)
 def test_load_gain_of_a_faster_server(slo: float) -> None:
     table = one_npu(speedup=1.484)
     scenario = load(0.5, 120_000, slo=slo)
