@@ -16,6 +16,7 @@ from npubench.cli import options as opt
 from npubench.cli.output import Answer, Form, records
 from npubench.cli.serve import serve
 from npubench.cli.study import study
+from npubench.cli.system import design
 
 __all__ = ["app"]
 
@@ -394,3 +395,14 @@ precisions.command(
         "npubench precision show resnet18 --precision hawq_latency_0.5",
     ),
 )(precision.show)
+
+systems = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Systems of several NPUs.")
+app.add_typer(systems, name="system")
+systems.command(
+    "design",
+    short_help="Find the mix of NPU widths for an area.",
+    epilog=_example(
+        "npubench system design digits_cnn googlenet --area 6.2mm2 --accuracy-drop 5",
+        "npubench system design digits_cnn --area 12.4mm2 --widths 4,8 --npus 4 --all",
+    ),
+)(design)

@@ -70,6 +70,6 @@ def ascii_only(text: str) -> str:
     return text.translate(_ASCII)
 
 
-def plural(count: int, noun: str) -> str:
-    """``1 layer``, ``2 layers``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def plural(count: int, noun: str, several: str | None = None) -> str:
+    """``1 layer``, ``2 layers``; or ``several`` where an s does not make it."""
+    return f"{count} {noun if count == 1 else several or f'{noun}s'}"

@@ -64,6 +64,7 @@ class Services:
         notes: what a reader of results should know: what was assumed, what does not run where.
         runs: results of a batch of one, by (network, NPU, mode).
         accuracies: what each mode loses, and where that is from, by the same key.
+        executed: network and executed plan, by the same key.
     """
 
     table: ServiceTable
@@ -71,6 +72,7 @@ class Services:
     notes: tuple[str, ...]
     runs: Mapping[Key, RunResult]
     accuracies: Mapping[Key, Delivered]
+    executed: Mapping[Key, Executed]
 
 
 def build_services(
@@ -132,7 +134,7 @@ def build_services(
     notes = (*((sharing,) if sharing else ()), *switch_notes, *bench.notes(accuracies))
     table = ServiceTable(machine.info.name, npus, services, base)
     policy = default_policy(scheduler, len(npus), request.workloads)
-    return Services(table, policy, notes, bench.first_runs, accuracies)
+    return Services(table, policy, notes, bench.first_runs, accuracies, bench.executed)
 
 
 def default_policy(scheduler: SchedulerSpec | None, npus: int, networks: Sequence[str]) -> Policy:

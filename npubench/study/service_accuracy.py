@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from npubench.ir import Network, PrecisionPlan
 from npubench.study.result import Accuracy
+
+if TYPE_CHECKING:
+    from npubench.accuracy.published import PublishedAccuracy
 
 __all__ = ["Delivered", "Executed", "compare_accuracy", "same_plan"]
 
@@ -73,13 +77,17 @@ def _published(base: Executed, other: Executed) -> Delivered:
         for partner in partners:
             same = (row.dataset, row.method, row.source, row.fp32_top1)
             if same == (partner.dataset, partner.method, partner.source, partner.fp32_top1):
-                return Delivered(partner.top1, round(partner.top1 - row.top1, _DIGITS), row.label)
+                return Delivered(partner.top1, round(partner.top1 - row.top1, _DIGITS), _cite(row))
     if _is_float(base):
         for row in rows:
             if row.fp32_top1 is not None:
                 lost = round(row.fp32_top1 - row.top1, _DIGITS)
-                return Delivered(row.fp32_top1, lost, row.label)
+                return Delivered(row.fp32_top1, lost, _cite(row))
     return Delivered(base.accuracy.value, None)
+
+
+def _cite(row: PublishedAccuracy) -> str:
+    return "; ".join((row.dataset, row.method, row.source, row.confidence))
 
 
 def _is_float(executed: Executed) -> bool:

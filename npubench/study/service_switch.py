@@ -59,8 +59,10 @@ def switch_costs(
         elif scheduler is not None and scheduler.switch_time is not None:
             origin = f"{scheduler.switch_time} each, as the spec's scheduler states"
             joules = 0.0 if scheduler.switch_energy is None else scheduler.switch_energy.value
-            times = _between(scheduler.switch_time.value, count)
-            energies = _between(joules, count)
+            free = not (joules or scheduler.switch_time.value)
+            # Serving takes no matrix for free, and is quicker then.
+            times = [] if free else _between(scheduler.switch_time.value, count)
+            energies = [] if free else _between(joules, count)
         else:
             origin, times, energies = "taken to be free: the spec states nothing", [], []
         found[member.name] = Switches(

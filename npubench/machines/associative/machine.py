@@ -62,6 +62,7 @@ class AssociativeMachine:
             default_precision=default,
             clock_hz=spec.clock.value,
             peak_macs_per_s=rate * spec.clock.value,
+            static_power=spec.static_power,
         )
 
     def legalise(self, network: Network, plan: PrecisionPlan | None) -> Legalised:
