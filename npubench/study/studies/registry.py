@@ -144,6 +144,40 @@ _ALL = (
             Parameter("hardware", "bf_imna", "accelerators that execute w8a8 and w4a4, or none"),
         ),
     ),
+    Study(
+        "hda",
+        "HDA against its homogeneous twin: energy, response time, accuracy drop",
+        "Networks of several accuracies under load on an 8-bit and a narrower NPU of equal area, "
+        "and on two 8-bit ones, beside the -29 %, -10 % and 0.5 that the abstract reports.",
+        "hda",
+        (
+            Parameter(
+                "networks",
+                "resnet18,vgg16,resnet50,mobilenet_v2,googlenet,inception_v3",
+                "served, drawn alike; those whose drops by width are published",
+            ),
+            Parameter("load", "0.5", "share of the twin's nominal capacity"),
+            Parameter("requests", "20000", "of each run"),
+            Parameter("sensitivity", "yes", "'yes' goes through widths, thresholds and loads"),
+        ),
+    ),
+    Study(
+        "stimpack_load",
+        "Stimpack under load: speed-up of burst mode, load within the SLO, accuracy delivered",
+        "Seven networks, alone and together, on Stimpack and on the TPUv4i that it extends, beside "
+        "the speed-up of 48.4 % and the load gain of 41.4 % that its abstract reports.",
+        "stimpack_load",
+        (
+            Parameter(
+                "networks",
+                "resnet50,mobilenet_v2,vgg16,inception_v3,yolov3,bert_base,rnnt_encoder",
+                "served; the seven of the paper are not public",
+            ),
+            Parameter("requests", "10000", "of each run"),
+            Parameter("repetitions", "3", "of each run; intervals come from them"),
+            Parameter("sensitivity", "yes", "'yes' changes one assumption after another, or 'no'"),
+        ),
+    ),
 )
 
 STUDIES: Mapping[str, Study] = MappingProxyType({study.name: study for study in _ALL})
