@@ -144,7 +144,8 @@ def _merits(served: Sequence[Served], results: Sequence[ServeResult]) -> Table:
     )
     caption = (
         "Energy: services, mode switches and static power. Burst: requests outside the base mode. "
-        "Accuracy: relative to each network's own base, mean over the requests it is known for."
+        "Drop and accuracy: against each network's own base on the same system (first mode of the "
+        "first NPU), mean over the requests it is known for."
     )
     return Table("energy, accuracy, sharing", columns, rows, caption=caption)
 

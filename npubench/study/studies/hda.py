@@ -222,9 +222,9 @@ def _systems(bench: _Bench, twin: ServeResult, load: float) -> StudySection:
         rows.append(_row("hda", name, found, twin))
     energy, response, drop, *_ = _against(ours or twin, twin)
     differs = (
-        "The paper's networks, widths, arrays and load are not public. Under post-training drops few "
-        "networks may leave the 8-bit NPU, and the others queue for one where the twin has two; the "
-        "published saving needs narrower NPUs and networks retrained for them."
+        "The paper's networks, widths, arrays and load are not public. Under post-training drops "
+        "few networks may leave the 8-bit NPU, and the others queue for one where the twin has "
+        "two; the published saving needs narrower NPUs and networks retrained for them."
     )
     claims = tuple(
         Claim(
