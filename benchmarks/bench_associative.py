@@ -1,4 +1,4 @@
-"""Speed of the bit-exact emulator; run with ``pytest benchmarks --benchmark-only``."""
+"""Speed of the bit-exact emulator and the cost model; ``pytest benchmarks --benchmark-only``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from npubench.ir import PrecisionPlan, parse_precision
 from npubench.machines.associative.emulator import Cam, measured_activity
+from npubench.machines.associative.machine import AssociativeMachine
 from npubench.machines.associative.operations.arithmetic import multiply
+from npubench.machines.associative.points import supply_points
 from npubench.machines.associative.reduction import scalar_product
+from npubench.machines.protocol import evaluate
+from npubench.study.session import Session
 
 ROWS, COLUMNS = 4800, 64
 
@@ -43,3 +48,28 @@ def test_cached_counts(benchmark: Any) -> None:
 def test_cached_activity(benchmark: Any) -> None:
     """A lookup once measured."""
     assert benchmark(lambda: measured_activity(multiply(8, 8)).flipped_cells) > 0
+
+
+def test_cost_of_resnet50(benchmark: Any) -> None:
+    """Mapping and cost of a network that was costed before: what a sweep pays a point."""
+    machine, network = _machine(), Session().network("resnet50", {}).network
+    plan = machine.legalise(network, PrecisionPlan(parse_precision("w8a8"))).executed
+    evaluate(machine, network, plan)
+    assert benchmark(lambda: evaluate(machine, network, plan).cycles) > 0
+
+
+def test_ten_thousand_points_of_resnet18(benchmark: Any) -> None:
+    """16 precisions x 625 supplies in one process, programs counted anew."""
+    machine, network = _machine(), Session().network("resnet18", {}).network
+    precisions = [parse_precision(f"w{bits}a{bits}") for bits in range(1, 17)]
+    supplies = np.linspace(0.5, 1.0, 625).tolist()
+    points = benchmark.pedantic(
+        lambda: supply_points(machine, network, precisions, supplies), rounds=1
+    )
+    assert points.energy_j.size == 10_000
+
+
+def _machine() -> AssociativeMachine:
+    machine = Session().machine("bf_imna", {}, {})
+    assert isinstance(machine, AssociativeMachine)
+    return machine

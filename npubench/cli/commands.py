@@ -54,6 +54,7 @@ def _root(
         "npubench run resnet50 --hw tpuv4i",
         "npubench run model.onnx --hw my_npu.yaml --batch 8 --layers",
         "npubench run resnet50 --hw edge8 --objective energy",
+        "npubench run resnet18 --hw bf_imna --precision-schedule w8a8,w4a4,w8a8",
         "npubench run resnet50 --hw tpuv4i --fail-if 'latency > 5 ms' -o result.json",
     ),
 )
@@ -61,6 +62,7 @@ def run(
     workload: opt.WorkloadName,
     hw: opt.HardwareName,
     precision: opt.Precision = None,
+    precision_schedule: opt.PrecisionSchedule = None,
     dataset: opt.Dataset = None,
     calibration: opt.Calibration = None,
     samples: opt.Samples = None,
@@ -106,6 +108,11 @@ def run(
         faults=faults,
         objective=objective,
     )
+    if precision_schedule is not None:
+        from npubench.cli.study import schedule_answer
+
+        gated = bool(fail_if or strict or max_unknown is not None)
+        return schedule_answer(request, precision_schedule, place, gated=gated)
     with progress("accuracy", quiet=quiet) as step:
         result = run_one(request, on_sample=step)
     return Answer(

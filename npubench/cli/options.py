@@ -28,6 +28,7 @@ __all__ = [
     "MaxUnknown",
     "ObjectiveName",
     "Precision",
+    "PrecisionSchedule",
     "Quiet",
     "Samples",
     "Seed",
@@ -88,6 +89,16 @@ Precision = Annotated[
         help="w8a8, a format such as bf16, a published setting such as hawq_latency_0.5, a plan "
         "file (.yaml), or 'model' for what the file states. "
         "Default: the model's own, else the accelerator's.",
+    ),
+]
+PrecisionSchedule = Annotated[
+    str | None,
+    typer.Option(
+        "--precision-schedule",
+        envvar="NPUBENCH_PRECISION_SCHEDULE",
+        metavar="P,P,...",
+        help="Run one inference after another, each at a precision of its own, and show what the "
+        "changes in between take.",
     ),
 ]
 Dataset = Annotated[

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from npubench.cli import options as opt
-from npubench.cli.output import Answer, Form, records
+from npubench.cli.output import Answer, Form, Output, records
 
-__all__ = ["study"]
+if TYPE_CHECKING:
+    from npubench.study.run import RunRequest
+
+__all__ = ["schedule_answer", "study"]
 
 
 def study(
@@ -66,3 +69,30 @@ def study(
         output=place,
         interrupted=left,
     )
+
+
+def schedule_answer(request: RunRequest, schedule: str, place: Output, *, gated: bool) -> Answer:
+    """Consecutive inferences at the precisions of a schedule.
+
+    Raises:
+        OptionError: an option that says nothing about several inferences.
+    """
+    from npubench.cli.progress import progress
+    from npubench.errors import OptionError
+    from npubench.report.study_view import study_view
+    from npubench.study.schedule import parse_schedule, run_schedule
+    from npubench.study.studies.document import study_to_json
+
+    excluded = {
+        "--precision": request.precision is not None,
+        "--dataset": request.dataset is not None,
+        "--fail-if, --max-unknown or --strict": gated,
+    }
+    wrong = [f"--precision-schedule does not go with {name}" for name, on in excluded.items() if on]
+    if wrong:
+        raise OptionError(*wrong)
+    precisions = parse_schedule(schedule)
+    with progress("schedule", quiet=place.quiet) as step:
+        result = run_schedule(request, precisions, on_step=step)
+    view = study_view(result, "Every inference is mapped and costed for itself.")
+    return Answer(view, lambda: study_to_json(result), place)
