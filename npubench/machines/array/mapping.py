@@ -13,11 +13,9 @@ from npubench.machines.array.core import Core
 from npubench.machines.array.extents import Shape
 from npubench.machines.array.flows import FloatArray, Resources
 from npubench.machines.array.fusion import Tails, find_tails
-from npubench.machines.array.search import (
-    DoesNotFitError,
-    LayerSearch,
-    SearchCounts,
-)
+from npubench.machines.array.goals import BestGoal
+from npubench.machines.array.nests import DoesNotFitError, SearchCounts
+from npubench.machines.array.search import LayerSearch
 from npubench.machines.array.space import ArrayCost, build_cores, build_levels, feeding_flow
 from npubench.machines.array.spec import ArraySpec, MemorySpec, PEFormatSpec
 from npubench.machines.array.tiles import LayerTiles, OperandBits, one
@@ -237,9 +235,9 @@ class _Placer:
             start=np.zeros(self.resources.count),
         )
         search = LayerSearch(
-            LayerTiles(shape), cores, levels, self.resources, cost, self._score, finished
+            LayerTiles(shape), cores, levels, self.resources, cost, BestGoal(self._score), finished
         )
-        front = search.front(0, shape.extents)
+        front = search.run(shape.extents)
         rows = front.cost + layer.nest.output_elements * finished
         first, second = self._score(rows)
         best = front.nests[int(np.lexsort((second, first))[0])]

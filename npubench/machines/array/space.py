@@ -19,8 +19,8 @@ from npubench.machines.array.flows import (
     cycles_per_bit,
     next_memories,
 )
+from npubench.machines.array.nests import Level, nondominated
 from npubench.machines.array.registers import register_use
-from npubench.machines.array.search import Level, nondominated
 from npubench.machines.array.spec import ArraySpec, MemorySpec, PEFormatSpec
 from npubench.machines.array.systolic import Dataflow, Drain, StationaryLoad, SystolicCore
 from npubench.machines.array.tiles import OperandBits, Table, mapped

@@ -164,12 +164,17 @@ class LayerTiles:
             **{name: int(words[0, 0]) for name, words in traffic.items() if name in operands}
         )
 
-    def least_inputs(self, whole: Extents) -> int:
-        """Distinct input elements under a tile, all groups."""
+    def distinct(self, table: Table) -> dict[str, IntArray]:
+        """Distinct elements of each operand under a tile, all groups: what no memory can save."""
+        b, y, x, k, c = table
         nest = self.shape.nest
-        rows = self.shape.swept(1, whole.y, whole.y)
-        columns = self.shape.swept(2, whole.x, whole.x)
-        return nest.G * whole.b * nest.input_extent[0] * whole.c * rows * columns
+        rows = mapped(y, lambda size: self.shape.swept(1, size, size))
+        columns = mapped(x, lambda size: self.shape.swept(2, size, size))
+        return {
+            "input": exact(nest.G * nest.input_extent[0] * b * rows * columns * c),
+            "weight": exact(nest.G * self.shape.kernel * k * c),
+            "output": exact(nest.G * nest.OZ * b * y * x * k),
+        }
 
     def outputs(self, whole: Extents) -> int:
         """Output elements of all groups."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from npubench.machines.array.core import Core
 from npubench.machines.array.extents import Extents
-from npubench.machines.array.search import Level, Nest
+from npubench.machines.array.nests import Level, Nest
 from npubench.machines.array.tiles import LayerTiles, Words, one
 
 __all__ = ["LevelTile", "NestWork", "measure"]

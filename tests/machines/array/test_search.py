@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from itertools import product
@@ -17,17 +18,18 @@ from npubench.machines.array.core import Core
 from npubench.machines.array.cost import cost_network
 from npubench.machines.array.extents import Extents, Shape
 from npubench.machines.array.flows import Resources
+from npubench.machines.array.goals import BestGoal
 from npubench.machines.array.mapping import MappedLayer, map_network
-from npubench.machines.array.registers import register_use
-from npubench.machines.array.search import (
+from npubench.machines.array.nests import (
     DoesNotFitError,
-    LayerSearch,
     Level,
     Nest,
     SearchCounts,
     combinations,
     nondominated,
 )
+from npubench.machines.array.registers import register_use
+from npubench.machines.array.search import LayerSearch
 from npubench.machines.array.space import ArrayCost, build_cores, build_levels, feeding_flow
 from npubench.machines.array.spec import ArraySpec
 from npubench.machines.array.tiles import ORDERS, LayerTiles, OperandBits, one
@@ -52,6 +54,27 @@ def tiny_spec(buffer_bytes: int, sums: int, count: int = 1) -> ArraySpec:
         "memories.buffer.capacity": f"{buffer_bytes} B",
         "memories.buffer.port_width": "24 bit/cycle",
         "memories.lpddr4.bandwidth": "1 GB/s",
+    }.items():
+        document = document.override(path, value, f"--set {path}={value}")
+    return document.validate(ArraySpec)
+
+
+def three_memories(outer: int, inner: int, sums: int) -> ArraySpec:
+    """A 2 x 2 weight-stationary array with sums in a memory inside a memory inside a memory."""
+    document = find_spec("tpuv4i")
+    for path, value in {
+        "array.rows": "2",
+        "array.cols": "2",
+        "array.count": "1",
+        "array.default_format": "int8",
+        "static_power": "1 mW",
+        "memories.accumulators.capacity": f"{4 * sums} B",
+        "memories.accumulators.port_width": "64 bit/cycle",
+        "memories.vmem.capacity": f"{inner} B",
+        "memories.vmem.port_width": "24 bit/cycle",
+        "memories.cmem.capacity": f"{outer} B",
+        "memories.cmem.port_width": "10 bit/cycle",
+        "memories.hbm.bandwidth": "1 GB/s",
     }.items():
         document = document.override(path, value, f"--set {path}={value}")
     return document.validate(ArraySpec)
@@ -93,7 +116,11 @@ def every_nest(
     for tile in candidates:
         parts = list(combinations(whole, tile))
         inner = [list(every_nest(tiles, cores, levels[1:], piece)) for piece, _ in parts]
-        for order in ORDERS if tile != whole else ORDERS[:1]:
+        # Orders that move the same words are one.
+        orders = {
+            tiles.crossing(whole, tile, "".join(order), level.operands): order for order in ORDERS
+        }
+        for order in orders.values():
             for chosen in product(*inner):
                 inside = tuple(
                     (count, nest) for (_, count), nest in zip(parts, chosen, strict=True)
@@ -174,8 +201,15 @@ def test_brute_force_over_the_whole_space_finds_nothing_better(
         for candidate in every_nest(tiles, cores, levels, tiles.shape.extents)
     ]
     mapped = map_network(spec, network, plan, objective).layers["mac"]
-    assume(mapped.counts.proven)  # else the search says that it proved nothing
+    assert mapped.counts.proven
     found = reported(spec, network, plan, objective)
+    compare_with(everything, found, objective)
+
+
+def compare_with(
+    everything: list[tuple[float, float]], found: tuple[float, float], objective: Objective
+) -> None:
+    """The nest found is the best of all: neither worse, nor better than is possible."""
     best = {
         Objective.LATENCY: min(cycles for cycles, _ in everything),
         Objective.ENERGY: min(joules for _, joules in everything),
@@ -188,6 +222,85 @@ def test_brute_force_over_the_whole_space_finds_nothing_better(
     }[objective]
     assert got <= best * (1 + 1e-9)
     assert got >= best * (1 - 1e-9)
+
+
+def count_nests(
+    tiles: LayerTiles, cores: tuple[Core, ...], levels: tuple[Level, ...], whole: Extents
+) -> int:
+    """How many nests `every_nest` goes through at most."""
+    if not levels:
+        return len(cores)
+    level = levels[0]
+    groups = cores[0].groups_at_once
+    room = level.room_bits // 2 if level.double_buffered else level.room_bits
+    if int(tiles.footprint(one(whole), level.operands, level.bits, groups)[0]) <= level.room_bits:
+        return count_nests(tiles, cores, levels[1:], whole)
+    table = tiles.candidates(whole, level.operands, cores[0].steps)
+    fits = tiles.footprint(table, level.operands, level.bits, groups) <= room
+    total = 0
+    for row in np.stack(table, axis=1)[fits].tolist():
+        inner = [
+            count_nests(tiles, cores, levels[1:], piece)
+            for piece, _ in combinations(whole, Extents(*row))
+        ]
+        total += len(ORDERS) * math.prod(inner)
+    return total
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],
+    derandomize=True,
+)
+@given(
+    nest=st.builds(LoopNest, B=st.integers(1, 3), K=st.integers(1, 3), C=st.integers(1, 3)),
+    outer=st.integers(8, 30),
+    inner=st.integers(8, 24),
+    sums=st.sampled_from([2, 4]),
+)
+def test_brute_force_with_three_memories_finds_nothing_better(
+    objective: Objective, nest: LoopNest, outer: int, inner: int, sums: int
+) -> None:
+    check_three_memories(objective, nest, outer, inner, sums, most=400)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", list(Objective))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    nest=st.builds(LoopNest, B=st.integers(1, 4), K=st.integers(1, 4), C=st.integers(1, 4)),
+    outer=st.integers(8, 40),
+    inner=st.integers(8, 30),
+    sums=st.sampled_from([2, 4, 6]),
+)
+def test_brute_force_with_three_memories_at_length(
+    objective: Objective, nest: LoopNest, outer: int, inner: int, sums: int
+) -> None:
+    check_three_memories(objective, nest, outer, inner, sums, most=3000)
+
+
+def check_three_memories(
+    objective: Objective, nest: LoopNest, outer: int, inner: int, sums: int, *, most: int
+) -> None:
+    """Compare the machine's answer with every nest, where there are few enough to go through."""
+    spec = three_memories(outer, inner, sums)
+    tiles, cores, levels = space_of(spec, nest)
+    assert len(levels) == 3
+    assume(1 < count_nests(tiles, cores, levels, tiles.shape.extents) <= 6 * most)
+    everything = [
+        price(spec, cores, levels, tiles, candidate)
+        for candidate in itertools.islice(
+            every_nest(tiles, cores, levels, tiles.shape.extents), most + 1
+        )
+    ]
+    assume(len(everything) <= most)
+    network, plan = network_of(nest), PrecisionPlan(machine_precision(spec))
+    mapped = map_network(spec, network, plan, objective).layers["mac"]
+    assert mapped.counts.proven
+    compare_with(everything, reported(spec, network, plan, objective), objective)
 
 
 def machine_precision(spec: ArraySpec) -> LayerPrecision:
@@ -229,9 +342,9 @@ def test_what_does_not_fit_says_where_and_by_how_much() -> None:
             levels,
             Resources(spec),
             lambda *_: np.zeros((1, 1)),
-            lambda rows: (rows, rows),
-            np.zeros(1),
-        ).front(0, tiles.shape.extents)
+            BestGoal(lambda rows: (rows, rows)),
+            np.zeros(Resources(spec).count),
+        ).run(tiles.shape.extents)
     # 81 inputs, 81 weights and one output of 8 bits against half of 24 bytes.
     assert (caught.value.level, caught.value.needed_bits, caught.value.room_bits) == (
         "buffer",
