@@ -14,6 +14,7 @@ from npubench import __version__
 from npubench.cli import inspection, pictures, precision
 from npubench.cli import options as opt
 from npubench.cli.output import Answer, Form, records
+from npubench.cli.pareto import pareto
 from npubench.cli.serve import serve
 from npubench.cli.study import study
 from npubench.cli.system import design
@@ -322,6 +323,12 @@ def sweep(
 
 
 for _name, _command, _short, _examples in (
+    (
+        "pareto",
+        pareto,
+        "Trade latency for energy in the mapping.",
+        ("npubench pareto resnet18 --hw edge8", "npubench pareto alexnet --hw eyeriss --layers"),
+    ),
     (
         "serve",
         serve,

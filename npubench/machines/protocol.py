@@ -25,11 +25,14 @@ __all__ = [
     "STATIC",
     "ConstantUse",
     "Cost",
+    "FrontMachine",
     "LayerCost",
+    "LayerFront",
     "Legalised",
     "Linked",
     "Machine",
     "MachineInfo",
+    "MappingFront",
     "MappingSearch",
     "Member",
     "Mode",
@@ -254,6 +257,39 @@ class Cost:
         return MappingProxyType(total)
 
 
+@dataclass(frozen=True, slots=True)
+class LayerFront:
+    """Costs of one layer, with the work that is fused to it, under its best mappings.
+
+    Attributes:
+        name: of the multiply-accumulate layer.
+        cycles, energy_j: one entry a mapping, by rising cycles and falling joules; none is beaten
+            by another in both.
+    """
+
+    name: str
+    cycles: tuple[int, ...]
+    energy_j: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MappingFront:
+    """What the choice of mapping can trade, layer by layer; layers add up.
+
+    Attributes:
+        layers: those with a mapping to choose.
+        cycles, energy_j: of everything else.
+        clock_hz: cycles per second of the cycles counted here.
+        search: what the searches covered.
+    """
+
+    layers: tuple[LayerFront, ...]
+    cycles: int
+    energy_j: float
+    clock_hz: float
+    search: MappingSearch | None
+
+
 class Machine(Protocol[M]):
     """One accelerator, built from a spec; immutable."""
 
@@ -369,6 +405,15 @@ class System(Protocol):
 
     def hosting(self, npu: str, mode: str) -> Machine[Any]:
         """The system as a machine that runs everything on one NPU in one mode, the others idle."""
+        ...
+
+
+@runtime_checkable
+class FrontMachine(Protocol):
+    """A machine that can trade latency for energy in the mapping of each layer."""
+
+    def front(self, network: Network, plan: PrecisionPlan) -> MappingFront:
+        """Every layer's front of latency and energy; errors as of `Machine.map`."""
         ...
 
 

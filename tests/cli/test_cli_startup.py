@@ -14,6 +14,7 @@ COMMANDS = (
     "run",
     "compare",
     "sweep",
+    "pareto",
     "serve",
     "study",
     "plot",

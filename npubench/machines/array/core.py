@@ -31,6 +31,9 @@ class CoreWork:
         weight_words: the same for weights.
         output_words: partial sums written to the innermost memory that holds outputs; each but
             the first of an output is read back before.
+        held_writes: writes of held operands into PE registers while they are loaded, those of the
+            registers they pass on their way included.
+        held_least: the least that these may be, however the tile is cut.
     """
 
     compute: IntArray
@@ -39,6 +42,8 @@ class CoreWork:
     input_words: IntArray
     weight_words: IntArray
     output_words: IntArray
+    held_writes: IntArray
+    held_least: IntArray
 
     @property
     def cycles(self) -> IntArray:

@@ -108,15 +108,13 @@ class _Coster:
         self._spend(
             energy, "mac", f"array.formats.{mapped.format}.mac_energy", layer.macs, fmt.mac_energy
         )
-        words = mapped.work.core
         for path, quantity, bits in register_use(
             self.spec,
             fmt,
             mapped.bits,
             mapped.core,
             layer.macs,
-            words.input * layer.trips,
-            words.weight * layer.trips,
+            mapped.work.held_writes * layer.trips,
         ):
             self._spend(energy, "registers", path, bits, quantity)
         cycles = sum(causes.values())

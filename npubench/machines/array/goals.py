@@ -92,5 +92,6 @@ def staircase(first: FloatArray, second: FloatArray) -> npt.NDArray[np.intp]:
     """Indices of the pairs that no other equals or undercuts in both, by the first figure."""
     order = np.lexsort((second, first))
     least = np.minimum.accumulate(second[order])
-    falls = np.concatenate([[True], second[order][1:] < least[:-1]]) if len(order) else []
-    return np.asarray(order[np.asarray(falls, dtype=bool)])
+    falls = np.ones(len(order), dtype=bool)
+    falls[1:] = second[order][1:] < least[:-1]
+    return np.asarray(order[falls])

@@ -7,12 +7,13 @@ from functools import cached_property
 
 from npubench.ir import LayerPrecision, Network, PrecisionPlan
 from npubench.machines.array.cost import cost_network, peak_macs_per_cycle
+from npubench.machines.array.fronts import front_network
 from npubench.machines.array.mapping import ArrayMapping, map_network
 from npubench.machines.array.spec import ArraySpec, MemorySpec, PEFormatSpec
 from npubench.machines.common.area import array_area
 from npubench.machines.common.legalise import legalise
 from npubench.machines.common.voltage import at_supply
-from npubench.machines.protocol import Cost, Legalised, MachineInfo, Objective
+from npubench.machines.protocol import Cost, Legalised, MachineInfo, MappingFront, Objective
 from npubench.specs.loader import SpecDocument
 from npubench.specs.quantity import Quantity
 
@@ -92,6 +93,10 @@ class ArrayMachine:
     def cost(self, network: Network, plan: PrecisionPlan, mapping: ArrayMapping) -> Cost:
         """See `Machine.cost`."""
         return cost_network(self.spec, network, plan, mapping)
+
+    def front(self, network: Network, plan: PrecisionPlan) -> MappingFront:
+        """See `FrontMachine.front`."""
+        return front_network(self.spec, network, plan)
 
 
 def build(document: SpecDocument) -> ArrayMachine:

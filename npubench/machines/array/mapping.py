@@ -13,7 +13,7 @@ from npubench.machines.array.core import Core
 from npubench.machines.array.extents import Shape
 from npubench.machines.array.flows import FloatArray, Resources
 from npubench.machines.array.fusion import Tails, find_tails
-from npubench.machines.array.goals import BestGoal
+from npubench.machines.array.goals import BestGoal, FrontGoal, staircase
 from npubench.machines.array.nests import DoesNotFitError, SearchCounts
 from npubench.machines.array.search import LayerSearch
 from npubench.machines.array.space import ArrayCost, build_cores, build_levels, feeding_flow
@@ -23,7 +23,7 @@ from npubench.machines.array.work import NestWork, measure
 from npubench.machines.common.storage import Residency, keep_on_chip, storage_bits
 from npubench.machines.protocol import Objective
 
-__all__ = ["ArrayMapping", "MappedLayer", "format_of", "home_memory", "map_network"]
+__all__ = ["ArrayMapping", "MappedLayer", "format_of", "home_memory", "map_fronts", "map_network"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,24 @@ def map_network(
     Raises:
         MappingError: a layer does not fit a memory, naming demand, bound and memory.
     """
+    return _map(spec, network, plan, objective)[0]
+
+
+def map_fronts(spec: ArraySpec, network: Network, plan: PrecisionPlan) -> tuple[ArrayMapping, ...]:
+    """Mappings that hold, between them, every layer's front of latency and energy.
+
+    The n-th mapping has the n-th point of each layer's front, by rising latency; the last one of
+    fronts that are shorter.
+
+    Raises:
+        MappingError: as `map_network`.
+    """
+    return _map(spec, network, plan, None)
+
+
+def _map(
+    spec: ArraySpec, network: Network, plan: PrecisionPlan, objective: Objective | None
+) -> tuple[ArrayMapping, ...]:
     bits = storage_bits(network, plan)
     tails = find_tails(network, enabled=spec.vector_unit.fused_tails)
     home = home_memory(spec)
@@ -112,7 +130,22 @@ def map_network(
     residency = keep_on_chip(network, bits, room // 2, skip=tails.hidden)
     placer = _Placer(spec, bits, tails, residency, home, kept, objective)
     layers = {layer.name: placer.place(layer, plan) for layer in network.mac_layers}
-    return ArrayMapping(layers, residency, tails, bits, frozenset(kept), objective)
+    return tuple(
+        ArrayMapping(
+            {name: choices[min(n, len(choices) - 1)] for name, choices in layers.items()},
+            residency,
+            tails,
+            bits,
+            frozenset(kept),
+            objective or Objective.LATENCY,
+        )
+        for n in range(max((len(choices) for choices in layers.values()), default=1))
+    )
+
+
+def _once(core: Core, work: NestWork) -> tuple[int, int]:
+    load, fill_drain = core.once(*one(work.last))
+    return int(load[0]), int(fill_drain[0])
 
 
 def _capacity(memory: MemorySpec | None) -> int:
@@ -145,7 +178,10 @@ _Key = tuple[LoopNest, str, OperandBits, frozenset[str], bool, int]
 
 
 class _Placer:
-    """Places layers one by one; equal layers in equal surroundings are placed once."""
+    """Places layers one by one; equal layers in equal surroundings are placed once.
+
+    Without an objective a layer has a placement for every point of its front of latency and energy.
+    """
 
     def __init__(
         self,
@@ -155,16 +191,16 @@ class _Placer:
         residency: Residency,
         home: MemorySpec | None,
         kept: Mapping[str, int],
-        objective: Objective,
+        objective: Objective | None,
     ) -> None:
         self.spec, self.bits, self.tails = spec, bits, tails
         self.residency, self.home, self.kept = residency, home, kept
         self.objective = objective
         self.resources = Resources(spec)
         self.kept_bits = sum(kept.values())
-        self.known: dict[_Key, tuple[Core, NestWork, SearchCounts]] = {}
+        self.known: dict[_Key, tuple[list[tuple[Core, NestWork]], SearchCounts]] = {}
 
-    def place(self, layer: MacLayer, plan: PrecisionPlan) -> MappedLayer:
+    def place(self, layer: MacLayer, plan: PrecisionPlan) -> tuple[MappedLayer, ...]:
         name, fmt = format_of(self.spec, plan.of(layer.name))
         bits = OperandBits(
             input=fmt.activation_format.bits,
@@ -181,19 +217,20 @@ class _Placer:
                 self.known[key] = self._search(layer, fmt, bits, resident, stay, reserved)
             except DoesNotFitError as error:
                 raise MappingError(self._does_not_fit(layer, error)) from None
-        core, work, counts = self.known[key]
-        load, fill_drain = core.once(*one(work.last))
-        return MappedLayer(
-            core=core,
-            work=work,
-            once=(int(load[0]), int(fill_drain[0])),
-            bits=bits,
-            format=name,
-            resident=resident | ({"weight"} if stay else set()),
-            weights_loaded=layer.nest.weight_elements
-            if stay and layer.name not in self.kept
-            else 0,
-            counts=counts,
+        choices, counts = self.known[key]
+        loaded = stay and layer.name not in self.kept
+        return tuple(
+            MappedLayer(
+                core=core,
+                work=work,
+                once=_once(core, work),
+                bits=bits,
+                format=name,
+                resident=resident | ({"weight"} if stay else set()),
+                weights_loaded=layer.nest.weight_elements if loaded else 0,
+                counts=counts,
+            )
+            for core, work in choices
         )
 
     def _search(
@@ -204,7 +241,7 @@ class _Placer:
         resident: frozenset[str],
         stay: bool,
         reserved: int,
-    ) -> tuple[Core, NestWork, SearchCounts]:
+    ) -> tuple[list[tuple[Core, NestWork]], SearchCounts]:
         spec, shape = self.spec, Shape(layer.nest)
         weights_memory = spec.chain("weight")[-2] if stay else None
         own = 0 if layer.name in self.kept or not stay else _weights_bits(layer, fmt)
@@ -234,26 +271,27 @@ class _Placer:
             (level.flow.finished for level in levels if "output" in level.operands),
             start=np.zeros(self.resources.count),
         )
-        search = LayerSearch(
-            LayerTiles(shape), cores, levels, self.resources, cost, BestGoal(self._score), finished
-        )
+        goal = BestGoal(self._score) if self.objective else FrontGoal(self._score)
+        search = LayerSearch(LayerTiles(shape), cores, levels, self.resources, cost, goal, finished)
         front = search.run(shape.extents)
         rows = front.cost + layer.nest.output_elements * finished
-        first, second = self._score(rows)
-        best = front.nests[int(np.lexsort((second, first))[0])]
-        work = measure(search.tiles, cores, levels, best)
-        return cores[work.variant], work, search.counts
+        best = staircase(*self._score(rows))
+        works = [
+            measure(search.tiles, cores, levels, front.nests[i])
+            for i in (best[:1] if self.objective else best).tolist()
+        ]
+        return [(cores[work.variant], work) for work in works], search.counts
 
     def _score(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The objective of each row, and the figure that decides ties."""
         cycles = np.ceil(self.resources.latency(rows))
         seconds = cycles / self.spec.clock.value
         joules = rows[:, self.resources.energy] + seconds * self.spec.static_power.value
-        if self.objective is Objective.LATENCY:
-            return cycles, joules
         if self.objective is Objective.ENERGY:
             return joules, cycles
-        return joules * seconds, cycles
+        if self.objective is Objective.EDP:
+            return joules * seconds, cycles
+        return cycles, joules
 
     def _resident(self, layer: MacLayer) -> frozenset[str]:
         result = self.tails.result.get(layer.name, layer.outputs[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -153,12 +153,17 @@ class PartMaker:
             total[piece.rows] += piece.count[:, None] * cost
         return total
 
-    def _least(self, depth: int, table: Table) -> FloatArray:
-        """The array on uncut tiles, and every level from a depth on passing each word once.
+    def uncut(self, core: Core, table: Table) -> FloatArray:
+        """Vectors nowhere above those of the array on tiles cut in any way.
 
-        Cutting a tile further never saves the array a cycle or a word.
+        Cutting never saves cycles or words. It may save held words some of their way to their PEs.
         """
-        array = [self.core_cost(core, core.work(*table), table) for core in self.cores]
+        work = core.work(*table)
+        return self.core_cost(core, replace(work, held_writes=work.held_least), table)
+
+    def _least(self, depth: int, table: Table) -> FloatArray:
+        """The array on uncut tiles, and every level from a depth on passing each word once."""
+        array = [self.uncut(core, table) for core in self.cores]
         bound: FloatArray = np.min(array, axis=0)
         words = self.tiles.distinct(table)
         for level in self.levels[depth:]:

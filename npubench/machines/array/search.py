@@ -141,7 +141,7 @@ class LayerSearch:
         """The only level of a machine: variants by their lower bounds, tiles where they matter."""
         part = self._part(0, whole)
         table = one(whole)
-        uncut = np.concatenate([self.core_cost(c, c.work(*table), table) for c in self.cores])
+        uncut = np.concatenate([self._maker.uncut(core, table) for core in self.cores])
         uncut[:, [BEFORE, AFTER]] = self._maker.least_on_top()
         self.counts.considered += (len(self.cores) - 1) * len(part.bound)
         first, second = self.goal.score(around.total(uncut + part.crossing.min(axis=0)))

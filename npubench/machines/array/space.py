@@ -70,8 +70,7 @@ class ArrayCost:
             self.bits,
             core,
             macs,
-            work.input_words.astype(float),
-            work.weight_words.astype(float),
+            work.held_writes.astype(float),
         )
         for _, quantity, bits in use:
             rows[:, self.resources.energy] += bits * quantity.value

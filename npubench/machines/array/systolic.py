@@ -136,6 +136,7 @@ class SystolicCore:
         else:
             load = folds * np.maximum(0, self._shift - (time + skew))
         input_words, weight_words, output_words = self._words(m, k, reduction)
+        held_writes, held_least = self._held(m, k, reduction)
         return CoreWork(
             compute=exact(folds * time),
             load=exact(load),
@@ -143,6 +144,8 @@ class SystolicCore:
             input_words=exact(input_words),
             weight_words=exact(weight_words),
             output_words=exact(output_words),
+            held_writes=exact(held_writes),
+            held_least=exact(held_least),
         )
 
     def once(
@@ -157,6 +160,28 @@ class SystolicCore:
         time = self._folds(m, k, reduction)[2]
         shift = np.minimum(self._shift, time + (0 if pipelined else self._skew))
         return exact(shift), fill_drain
+
+    def _held(self, m: IntArray, k: IntArray, reduction: IntArray) -> tuple[IntArray, IntArray]:
+        """Register writes of the held operand, and what they are if all stays in the top row.
+
+        It goes down the columns row by row, so that a word of row r is written r + 1 times.
+        """
+        if self.dataflow is Dataflow.OUTPUT_STATIONARY:
+            return np.zeros_like(m), np.zeros_like(m)
+        weights = self.dataflow is Dataflow.WEIGHT_STATIONARY
+        across, copies = (k, self.split.rows) if weights else (m, self.split.channels)
+        packed, groups = self.packed_groups, self.shape.nest.G
+        column = groups // packed * self._hops(packed * reduction)
+        column = column + self._hops(groups % packed * reduction)
+        return column * across * copies, groups * reduction * across * copies
+
+    def _hops(self, words: IntArray) -> IntArray:
+        """Writes of the words of one column, all its fillings, each going to its own row."""
+        rows, each = self.geometry.rows, self.geometry.packed_rows
+        fillings, rest = np.divmod(words, rows * each)
+        full, part = np.divmod(rest, each)
+        whole = each * (rows * (rows + 1) // 2)
+        return exact(fillings * whole + each * (full * (full + 1) // 2) + part * (full + 1))
 
     @property
     def _skew(self) -> int:

@@ -219,13 +219,16 @@ class UnrolledCore:
             inside = prod(kernel[dim] for dim in self.kept_loops if dim in kernel)
             passes = -(-c // (self.kept.inputs * of("C"))) * (prod(kernel.values()) // inside)
         zero = np.zeros_like(compute)
+        weights = exact(np.broadcast_to(nest.G * k * c * self.shape.kernel, compute.shape))
         return CoreWork(
             compute=exact(compute),
             load=zero,
             skew=zero,
             input_words=exact(inputs),
-            weight_words=exact(np.broadcast_to(nest.G * k * c * self.shape.kernel, compute.shape)),
+            weight_words=weights,
             output_words=exact(products * k * passes),
+            held_writes=weights * self.weight_copies,
+            held_least=weights * self.weight_copies,
         )
 
     def once(

@@ -29,6 +29,7 @@ class NestWork:
     Attributes:
         compute, load, skew: cycles of the array, see `CoreWork`.
         core: words between the array and the innermost memories.
+        held_writes: see `CoreWork`.
         boundaries: words over the outer boundary of each memory that tiles, by its name.
         tiles: of the first tile at each level, outermost first.
         first, last: extents of the first and the last tile that the array runs.
@@ -38,6 +39,7 @@ class NestWork:
     compute: int
     load: int
     skew: int
+    held_writes: int
     core: Words
     first: Extents
     last: Extents
@@ -60,8 +62,16 @@ def measure(
         words = Words(
             int(work.input_words[0]), int(work.weight_words[0]), int(work.output_words[0])
         )
-        cycles = (int(work.compute[0]), int(work.load[0]), int(work.skew[0]))
-        return NestWork(*cycles, words, nest.extents, nest.extents, nest.variant)
+        return NestWork(
+            compute=int(work.compute[0]),
+            load=int(work.load[0]),
+            skew=int(work.skew[0]),
+            held_writes=int(work.held_writes[0]),
+            core=words,
+            first=nest.extents,
+            last=nest.extents,
+            variant=nest.variant,
+        )
     level = levels[0]
     inner = [(count, measure(tiles, cores, levels[1:], part)) for count, part in nest.inside]
     core = Words()
@@ -75,6 +85,7 @@ def measure(
         compute=sum(count * part.compute for count, part in inner),
         load=sum(count * part.load for count, part in inner),
         skew=sum(count * part.skew for count, part in inner),
+        held_writes=sum(count * part.held_writes for count, part in inner),
         core=core,
         boundaries=boundaries,
         tiles=(LevelTile(level.name, nest.tile, nest.order), *first.tiles),

@@ -83,6 +83,8 @@ def check(case: Case, seed: int = 0) -> None:
         int(work.weight_words),
         int(work.output_words),
     ), case
+    assert done.held_writes == int(work.held_writes), case
+    assert int(work.held_least) <= int(work.held_writes), case
 
 
 def dense_cases(
@@ -257,6 +259,15 @@ def test_register_writes_are_words_times_the_registers_they_pass() -> None:
             assert done.operand_writes == streamed * cols
             assert done.sum_writes == done.output_words * rows
             assert held <= done.held_writes <= held * rows
+
+
+@pytest.mark.parametrize("dataflow", [DATAFLOWS[0], DATAFLOWS[2]])
+def test_a_held_word_is_written_in_every_row_down_to_its_own(dataflow: Dataflow) -> None:
+    # A full column of R words takes R (R + 1) / 2 writes, (R + 1) / 2 a word; 5 more words in a
+    # second filling go down 1 to 5 rows.
+    case = Case(1, 3, 3, 13, Geometry(8, 4), dataflow, *TPU)
+    done, _ = run(case)
+    assert done.held_writes == 3 * (36 + 15)
 
 
 def test_a_convolution_with_depthwise_groups() -> None:

@@ -18,8 +18,8 @@ from npubench.machines.array.core import Core
 from npubench.machines.array.cost import cost_network
 from npubench.machines.array.extents import Extents, Shape
 from npubench.machines.array.flows import Resources
-from npubench.machines.array.goals import BestGoal
-from npubench.machines.array.mapping import MappedLayer, map_network
+from npubench.machines.array.goals import BestGoal, staircase
+from npubench.machines.array.mapping import MappedLayer, map_fronts, map_network
 from npubench.machines.array.nests import (
     DoesNotFitError,
     Level,
@@ -149,9 +149,7 @@ def price(
     for memory in spec.memories:
         read, written = ports.bits(memory.name)
         joules += read * memory.read_energy.value + written * memory.write_energy.value
-    for _, quantity, bits in register_use(
-        spec, fmt, BITS, core, macs, work.core.input, work.core.weight
-    ):
+    for _, quantity, bits in register_use(spec, fmt, BITS, core, macs, work.held_writes):
         joules += bits * quantity.value
     return cycles, joules
 
@@ -301,6 +299,40 @@ def check_three_memories(
     mapped = map_network(spec, network, plan, objective).layers["mac"]
     assert mapped.counts.proven
     compare_with(everything, reported(spec, network, plan, objective), objective)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],
+    derandomize=True,
+)
+@given(nest=SMALL, room=st.integers(8, 40), sums=st.sampled_from([2, 4, 64]))
+def test_the_front_of_latency_and_energy_is_that_of_every_nest(
+    nest: LoopNest, room: int, sums: int
+) -> None:
+    spec = tiny_spec(room, sums)
+    tiles, cores, levels = space_of(spec, nest)
+    everything = [
+        price(spec, cores, levels, tiles, candidate)
+        for candidate in every_nest(tiles, cores, levels, tiles.shape.extents)
+    ]
+    cycles = np.array([float(c) for c, _ in everything])
+    joules = np.array([j for _, j in everything])
+    keep = staircase(cycles, joules)
+    network, plan = network_of(nest), PrecisionPlan(machine_precision(spec))
+    found = []
+    for mapping in map_fronts(spec, network, plan):
+        cost = cost_network(spec, network, plan, mapping).layers[0]
+        first = cost.latency_by_cause.get("first_tile", 0)
+        static = spec.static_power.value * first / spec.clock.value
+        found.append((cost.cycles - first, cost.energy_j - static))
+    wanted = list(zip(cycles[keep].tolist(), joules[keep].tolist(), strict=True))
+    assert found[0] == pytest.approx(wanted[0], rel=1e-9)
+    assert found[-1][1] == pytest.approx(wanted[-1][1], rel=1e-9)
+    for c, j in wanted:
+        assert any(a <= c and b <= j * (1 + 1e-9) for a, b in found)
 
 
 def machine_precision(spec: ArraySpec) -> LayerPrecision:
