@@ -11,14 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from npubench.accuracy.evaluator import Evaluator
 from npubench.accuracy.integer import integer_model
+from npubench.accuracy.model import open_model
+from npubench.accuracy.observe import observe
+from npubench.accuracy.plan import prepare
+from npubench.accuracy.rewrite import rewrite
 from npubench.accuracy.runtime import Network
 from npubench.accuracy.scores import score_classes
+from npubench.frontend import load_network
 from npubench.ir import FORMATS, LayerPrecision, PrecisionPlan, integer
-from tests.accuracy.models import evaluator, plan
+from tests.accuracy.models import MINMAX, evaluator, plan
 
 ORACLE = Path(__file__).parent.parent / "oracles" / "accuracy" / "weight_only_top1.csv"
 FP32 = FORMATS["fp32"]
@@ -133,8 +139,6 @@ def test_eight_bits_agree_with_integer_kernels(
 
 @pytest.mark.parametrize("bits", range(1, 17))
 def test_optimisation_changes_no_answers(bits: int, shared: Path, recipes: dict[str, Path]) -> None:
-    from npubench.accuracy.rewrite import rewrite
-
     found = FLOAT[2].open(shared, recipes)
     found.samples = 64
     prepared = found.prepare(plan(f"w{bits}a{bits}"))
@@ -145,3 +149,34 @@ def test_optimisation_changes_no_answers(bits: int, shared: Path, recipes: dict[
     # Sums in another order may move a value over a rounding step, and that may decide a tie.
     assert np.mean(fast.argmax(1) == plain.argmax(1)) >= 0.95
     assert np.median(np.abs(fast - plain)) < 0.02 * np.abs(plain).max()
+
+
+@pytest.mark.parametrize("model", ["dtln-stage1", "silero-vad-static", "cct-2-cifar"])
+def test_recurrent_and_attention_networks(model: str, shared: Path) -> None:
+    """Prepared, they answer as the file does; at 16 bits nearly so; at 4 bits otherwise."""
+    path = shared / "models" / f"{model}.onnx"
+    loaded = load_network(path)
+    found = open_model(path, loaded)
+    assert len(found.sites) == len(loaded.network.mac_layers)
+    random = np.random.default_rng(5)
+    session = ort.InferenceSession(path.read_bytes())
+    feeds = {
+        i.name: np.abs(random.normal(size=i.shape)).astype(np.float32) for i in session.get_inputs()
+    }
+    names = [o.name for o in session.get_outputs()]
+    plain = session.run(names, feeds)
+    for a, b in zip(plain, Network(found.proto).run(names, feeds), strict=True):
+        assert np.allclose(a, b, rtol=1e-3, atol=1e-4)
+    seen = observe(found, lambda: [feeds], 1)
+    away = []
+    for bits in (16, 4):
+        prepared = prepare(found, plan(f"w{bits}a{bits}"), MINMAX, lambda: seen)
+        proto = rewrite(found, prepared.layout)
+        fast, slow = (
+            Network(proto, optimise=on).run(names, {**feeds, **prepared.feeds})[0]
+            for on in (True, False)
+        )
+        scale = float(np.abs(plain[0]).max())
+        assert np.median(np.abs(fast - slow)) < 0.02 * scale
+        away.append(float(np.abs(fast - plain[0]).mean()) / scale)
+    assert away[0] < 2e-3 < away[1]

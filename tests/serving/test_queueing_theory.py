@@ -79,7 +79,8 @@ def test_m_m_c(servers: int, rho: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("servers", "rho", "cosmetatos"), [(2, 0.8, 0.901), (4, 0.7, 0.189), (4, 0.9, 1.000)]
+    ("servers", "rho", "cosmetatos"),
+    [(2, 0.8, 0.901), (4, 0.7, 0.189), pytest.param(4, 0.9, 1.000, marks=pytest.mark.slow)],
 )
 def test_m_d_c(servers: int, rho: float, cosmetatos: float) -> None:
     result = simulate(twins(servers), load(rho, 1_000_000), "fifo")
