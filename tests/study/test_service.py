@@ -11,6 +11,7 @@ import pytest
 from npubench.errors import InputError, MappingError, OptionError, SpecError
 from npubench.ir import Network, PrecisionPlan, parse_precision
 from npubench.serving import POLICIES, to_ps
+from npubench.specs.catalog import list_workloads
 from npubench.study.result import Accuracy
 from npubench.study.run import RunRequest, run
 from npubench.study.service import ServiceRequest, Services, build_services
@@ -188,6 +189,29 @@ def test_published_drops_compare_within_one_source(session: Session) -> None:
     assert found.drop == pytest.approx(4.11)
     assert found.base == 76.33
     assert "hetero-accel" in found.origin
+
+
+def test_seven_bits_are_admitted_for_six_networks_and_six_bits_for_none(session: Session) -> None:
+    """Half a point against 8 bits, on the published table and the shipped files."""
+    names = [entry.name for entry in list_workloads() if "_cifar" in entry.name]
+    assert len(names) == 9
+    admitted: dict[str, set[str]] = {"w7a7": set(), "w6a6": set()}
+    for name in [*names, "googlenet", "inception_v3"]:
+        network = session.network(name, {}).network
+        for precision, good in admitted.items():
+            found = compare_accuracy(executed(network, "w8a8"), executed(network, precision))
+            assert found.drop is not None
+            if found.drop <= 0.5:
+                good.add(name)
+    assert admitted["w6a6"] == set()
+    assert admitted["w7a7"] == {
+        "resnet18_cifar10",
+        "resnet34_cifar10",
+        "vgg11_cifar10",
+        "vgg13_cifar10",
+        "vgg19_cifar10",
+        "resnet50_cifar100",
+    }
 
 
 def test_what_nobody_published_is_unknown(session: Session) -> None:

@@ -41,6 +41,15 @@ EXPECTED_NAMES = [
     "gpt2_decode",
     "rnnt_encoder",
     "digits_cnn",
+    "resnet18_cifar10",
+    "resnet34_cifar10",
+    "vgg11_cifar10",
+    "vgg13_cifar10",
+    "vgg19_cifar10",
+    "vgg16_cifar100",
+    "resnet50_cifar100",
+    "mobilenet_v1_cifar100",
+    "mobilenet_v2_cifar100",
 ]
 
 each_network = pytest.mark.parametrize("name", NETWORKS)
@@ -225,6 +234,95 @@ def test_our_own_rows_follow_from_their_formulas() -> None:
     assert 2 * NETWORKS["yolov3"]["macs"] / 1e9 == pytest.approx(65.86, abs=0.005)
 
 
+# Inputs, outputs, kernel, side of the result, groups.
+Conv = tuple[int, int, int, int, int]
+
+
+def cifar_vgg(*layers: int) -> list[Conv]:
+    widths = [min(64 << stage, 512) for stage, count in enumerate(layers) for _ in range(count)]
+    sides = [32 >> stage for stage, count in enumerate(layers) for _ in range(count)]
+    inputs = [3, *widths]
+    return [(c, k, 3, side, 1) for c, k, side in zip(inputs, widths, sides, strict=False)]
+
+
+def cifar_resnet(*blocks: int, bottleneck: bool) -> list[Conv]:
+    layers: list[Conv] = [(3, 64, 3, 32, 1)]
+    width = 64
+    for stage, count in enumerate(blocks):
+        inner, side = 64 << stage, 32 >> stage
+        outer = 4 * inner if bottleneck else inner
+        for index in range(count):
+            before = side * 2 if stage and not index else side
+            if bottleneck:
+                layers += [(width, inner, 1, before, 1), (inner, inner, 3, side, 1)]
+                layers += [(inner, outer, 1, side, 1)]
+            else:
+                layers += [(width, inner, 3, side, 1), (inner, inner, 3, side, 1)]
+            if before != side or width != outer:
+                layers.append((width, outer, 1, side, 1))
+            width = outer
+    return layers
+
+
+def cifar_mobilenet_v1() -> list[Conv]:
+    layers: list[Conv] = [(3, 32, 3, 32, 1)]
+    widths = [32, 64, 128, 128, 256, 256, *[512] * 6, 1024, 1024]
+    sides = [32, 16, 16, 8, 8, *[4] * 6, 2, 2]
+    for c, k, side in zip(widths, widths[1:], sides, strict=False):
+        layers += [(c, c, 3, side, c), (c, k, 1, side, 1)]
+    return layers
+
+
+def cifar_mobilenet_v2() -> list[Conv]:
+    layers: list[Conv] = [(3, 32, 3, 32, 1)]
+    width, side = 32, 32
+    for t, k, count, stride in (
+        (1, 16, 1, 1),
+        (6, 24, 2, 1),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    ):
+        for index in range(count):
+            step = stride if index == 0 else 1
+            wide = t * width
+            layers.append((width, wide, 1, side, 1))
+            side //= step
+            layers += [(wide, wide, 3, side, wide), (wide, k, 1, side, 1)]
+            if step == 1 and width != k:
+                layers.append((width, k, 1, side, 1))
+            width = k
+    return [*layers, (320, 1280, 1, side, 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "last", "classes", "biased"),
+    [
+        ("resnet18_cifar10", cifar_resnet(2, 2, 2, 2, bottleneck=False), 512, 10, False),
+        ("resnet34_cifar10", cifar_resnet(3, 4, 6, 3, bottleneck=False), 512, 10, False),
+        ("resnet50_cifar100", cifar_resnet(3, 4, 6, 3, bottleneck=True), 2048, 100, False),
+        ("vgg11_cifar10", cifar_vgg(1, 1, 2, 2, 2), 512, 10, True),
+        ("vgg13_cifar10", cifar_vgg(2, 2, 2, 2, 2), 512, 10, True),
+        ("vgg19_cifar10", cifar_vgg(2, 2, 4, 4, 4), 512, 10, True),
+        ("vgg16_cifar100", cifar_vgg(2, 2, 3, 3, 3), 512, 100, True),
+        ("mobilenet_v1_cifar100", cifar_mobilenet_v1(), 1024, 100, False),
+        ("mobilenet_v2_cifar100", cifar_mobilenet_v2(), 1280, 100, False),
+    ],
+)
+def test_cifar_networks_follow_from_their_layers(
+    name: str, layers: list[Conv], last: int, classes: int, biased: bool
+) -> None:
+    """Convolutions, a scale and a shift a channel, a linear layer."""
+    weights = sum(c // g * k * f * f for c, k, f, _, g in layers)
+    channels = sum(k for _, k, _, _, _ in layers)
+    linear = (last + 1) * classes
+    assert NETWORKS[name]["params"] == weights + channels * (3 if biased else 2) + linear
+    macs = sum(c // g * k * f * f * side * side for c, k, f, side, g in layers)
+    assert NETWORKS[name]["macs"] == macs + last * classes
+
+
 def test_stride_is_in_the_3x3_of_v15_and_in_the_1x1_of_v1() -> None:
     def strided(name: str) -> set[str]:
         return {
@@ -263,7 +361,9 @@ def _random_weights(model: ModelProto) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("name", ["alexnet_bvlc", "resnet18", "mobilenet_v2", "rnnt_encoder"])
+@pytest.mark.parametrize(
+    "name", ["alexnet_bvlc", "resnet18", "mobilenet_v2", "rnnt_encoder", "resnet50_cifar100"]
+)
 def test_skeleton_runs_once_its_weights_are_fed(name: str) -> None:
     model = _load(name)
     session = onnxruntime.InferenceSession(model.SerializeToString())

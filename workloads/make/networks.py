@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+import cifar
 import convolutional
 import digits
 import handmade
@@ -17,6 +19,7 @@ WRITTEN = "definition: written in workloads/make"
 BSD = "BSD-3-Clause (torchvision's definition)"
 APACHE = "Apache-2.0 (transformers' definition)"
 OWN = "the project's own"
+USUAL = "usual CIFAR form, normalisation folded; 32 x 32"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,77 @@ class Network:
     aliases: tuple[str, ...] = ()
     omitted: tuple[Omitted, ...] = ()
 
+
+def _cifar(name: str, make: Callable[[str], Export], variant: str, paper: str) -> Network:
+    net, _, classes = name.rpartition("_cifar")
+    return Network(
+        name,
+        partial(make, name),
+        f"{variant}, {classes} classes: {USUAL}",
+        f"{paper}; form of the networks of Balaskas et al., IEEE ESL 16(4), 2024; {WRITTEN}",
+        OWN,
+        (f"{net} (CIFAR-{classes})", "1x3x32x32"),
+    )
+
+
+RESNET = "He et al. 2015, arXiv:1512.03385"
+VGG = "Simonyan and Zisserman 2014, arXiv:1409.1556"
+CIFAR = (
+    _cifar(
+        "resnet18_cifar10",
+        lambda name: cifar.resnet((2, 2, 2, 2), 10, name),
+        "ResNet-18 with a 3 x 3 stem of stride 1",
+        RESNET,
+    ),
+    _cifar(
+        "resnet34_cifar10",
+        lambda name: cifar.resnet((3, 4, 6, 3), 10, name),
+        "ResNet-34 with a 3 x 3 stem of stride 1",
+        RESNET,
+    ),
+    _cifar(
+        "vgg11_cifar10",
+        lambda name: cifar.vgg(11, 10, name),
+        "VGG-11 with batch normalisation and one linear layer",
+        VGG,
+    ),
+    _cifar(
+        "vgg13_cifar10",
+        lambda name: cifar.vgg(13, 10, name),
+        "VGG-13 with batch normalisation and one linear layer",
+        VGG,
+    ),
+    _cifar(
+        "vgg19_cifar10",
+        lambda name: cifar.vgg(19, 10, name),
+        "VGG-19 with batch normalisation and one linear layer",
+        VGG,
+    ),
+    _cifar(
+        "vgg16_cifar100",
+        lambda name: cifar.vgg(16, 100, name),
+        "VGG-16 with batch normalisation and one linear layer",
+        VGG,
+    ),
+    _cifar(
+        "resnet50_cifar100",
+        lambda name: cifar.resnet((3, 4, 6, 3), 100, name, bottleneck=True),
+        "ResNet-50 with a 3 x 3 stem of stride 1",
+        RESNET,
+    ),
+    _cifar(
+        "mobilenet_v1_cifar100",
+        lambda name: cifar.mobilenet_v1(100, name),
+        "MobileNet with a stem of stride 1",
+        "Howard et al. 2017, arXiv:1704.04861",
+    ),
+    _cifar(
+        "mobilenet_v2_cifar100",
+        lambda name: cifar.mobilenet_v2(100, name),
+        "MobileNetV2 with a stem of stride 1",
+        "Sandler et al. 2018, arXiv:1801.04381",
+    ),
+)
 
 NETWORKS = (
     Network(
@@ -200,4 +274,5 @@ NETWORKS = (
         f"{OWN}; trained on CC-BY-4.0 data",
         ("digits_cnn", "1x1x8x8"),
     ),
+    *CIFAR,
 )
