@@ -84,11 +84,8 @@ def steps_of(
         layer: one trip of it.
         bits: storage width by tensor.
     """
-    data = [
-        name
-        for name in layer.inputs
-        if network.tensors[name].elements > 1 and name in network.tensors
-    ] or list(layer.inputs)
+    data = [n for n in layer.inputs if n in network.tensors and network.tensors[n].elements > 1]
+    data = data or [name for name in layer.inputs if name in network.tensors]
     widths = [word_bits(bits[name]) for name in data] or [word_bits(bits[layer.outputs[0]])]
     work = _Work(
         spec=spec,

@@ -10,11 +10,13 @@ import pytest
 
 from npubench.errors import MappingError, SpecError
 from npubench.frontend import load_network
-from npubench.ir import Network, PrecisionPlan, parse_network, parse_precision
+from npubench.ir import Network, PrecisionPlan, VectorLayer, parse_network, parse_precision
 from npubench.machines.associative import AssociativeMachine
 from npubench.machines.associative.emulator import execute
+from npubench.machines.associative.functions import KINDS, steps_of
 from npubench.machines.associative.operations.arithmetic import multiply
 from npubench.machines.associative.reduction import scalar_product
+from npubench.machines.common.storage import storage_bits
 from npubench.machines.protocol import Cost, Objective, evaluate
 from npubench.machines.registry import build_machine
 from npubench.specs.catalog import data_folder, find_spec
@@ -258,6 +260,85 @@ def test_a_multiplication_and_an_addition_take_the_energy_of_their_passes() -> N
     built = machine({"energy": "per_pass", "columns": "paper"})
     found = cost(built, product_of(3, 5, 7)).layers[0]
     assert found.energy_by_component["multiply"] == pytest.approx(105 * 4 * 64 * 10.85e-15)
+
+
+EVERY_STEP = """
+network steps
+input x fp32[2,8,6,6]
+input v fp32[2,8,6,6]
+input s fp32[6,12]
+weight g fp32[12]
+vector relu Relu activation (x) -> a fp32[2,8,6,6] : alu=576
+vector six Clip activation (x) -> b fp32[2,8,6,6] : alu=1152
+vector add Add elementwise (a v) -> c fp32[2,8,6,6] : alu=576
+vector mul Mul elementwise (c v) -> d fp32[2,8,6,6] : alu=576
+vector div Div elementwise (d v) -> e fp32[2,8,6,6] : special=576
+vector max MaxPool pool (e) -> f fp32[2,8,3,3] : alu=432 window=4
+vector mean AveragePool pool (f) -> h fp32[2,8,1,1] : alu=160 window=9
+vector sum ReduceSum reduce (x) -> i fp32[2,8,1,1] : alu=560 window=36
+vector soft Softmax softmax (s) -> j fp32[6,12] : alu=288 special=78 window=12
+vector norm LayerNormalization normalization (j g) -> k fp32[6,12] : alu=504 special=6 window=12
+vector sig Sigmoid activation (k) -> l fp32[6,12] : alu=144 special=72
+vector gelu Gelu activation (l) -> m fp32[6,12] : alu=216 special=72
+vector tanh Tanh activation (m) -> n fp32[6,12] : special=72
+vector leak LeakyRelu activation (n) -> o fp32[6,12] : alu=144
+vector bn BatchNormalization normalization (x g) -> p fp32[2,8,6,6] : alu=1152
+vector q QuantizeLinear quantize (p) -> r fp32[2,8,6,6] : alu=1728
+output h
+output i
+output o
+output r
+"""
+
+
+@pytest.mark.parametrize("bits", [8, 3])
+def test_every_program_of_a_vector_layer_is_executed_as_it_is_counted(bits: int) -> None:
+    network = parse_network(EVERY_STEP)
+    built = machine()
+    plan = PrecisionPlan(parse_precision(f"w{bits}a{bits}"))
+    widths = storage_bits(network, plan)
+    found = {layer.name: layer for layer in evaluate(built, network, plan).layers}
+    random = np.random.default_rng(0)
+    for layer in network.layers:
+        assert isinstance(layer, VectorLayer)
+        steps, how = steps_of(built.spec, network, layer, widths)
+        assert bool(how) == (layer.name == "leak"), layer.name
+        core = loads = reads = 0
+        for step in steps:
+            operands = {}
+            for word in step.program.inputs:
+                low = -(1 << (word.bits - 1)) if word.signed else 0
+                slots = step.program.slots if word.slots is None else len(word.slots)
+                shape = (slots, step.segments)
+                operands[word.name] = random.integers(low, low + (1 << word.bits), size=shape)
+            _, events = execute(step.program, operands)
+            core += events.cycles * step.times
+            loads += events.populates
+            reads += events.reads
+        causes = found[layer.name].latency_by_cause
+        assert core == causes[KINDS[layer.kind]], layer.name
+        assert (loads, reads) == (causes["load"], causes["read"]), layer.name
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"energy": "per_pass"},
+        {"tech": "reram", "loading": "pipelined", "vdd": "0.6"},
+        {"resource": "unlimited", "reduction": "tree"},
+        {"columns": "paper", "reduction": "literature"},
+    ],
+)
+def test_energy_rests_on_constants_at_every_setting(
+    networks: dict[str, Network], knobs: dict[str, str]
+) -> None:
+    found = cost(machine(knobs), networks["alexnet"], "w5a3")
+    rests = sum(constant.energy_j for constant in found.constants)
+    assert rests == pytest.approx(found.energy_j, rel=1e-9)
+    for layer in found.layers:
+        assert all(cycles > 0 for cycles in layer.latency_by_cause.values())
+        assert all(joules > 0 for joules in layer.energy_by_component.values())
+        assert layer.utilization is None or 0 < layer.utilization <= 1
 
 
 def test_what_cannot_be_is_refused() -> None:
