@@ -19,7 +19,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from npubench.machines.associative.instructions import FULL_ADDER, FULL_SUBTRACTOR, Bit, LutRow
+from npubench.machines.associative.instructions import (
+    FULL_ADDER,
+    FULL_SUBTRACTOR,
+    Bit,
+    LutRow,
+    Pass,
+)
 from npubench.machines.associative.program import Program, ProgramBuilder, check_bits
 
 __all__ = [
@@ -93,14 +99,18 @@ def emit_ripple(
         for row in table:
             if (a_column is None and row.a) or (b_is_zero and row.b):
                 continue
-            compare: list[Bit] = [] if a_column is None else [(a_column, row.a)]
+            compare: tuple[Bit, ...] = () if a_column is None else ((a_column, row.a),)
             if not b_is_zero:
-                compare.append((b_column, row.b))
-            compare.append((carry, row.c))
-            if row.a:
-                compare.extend(bit for bit in when if bit not in compare)
-            write = ((b_column, row.write_b), (carry, row.write_c))
-            builder.compare_write(compare, [(col, bit) for col, bit in write if bit is not None])
+                compare += ((b_column, row.b),)
+            compare += ((carry, row.c),)
+            if row.a and when:
+                compare += tuple(bit for bit in when if bit not in compare)
+            write: tuple[Bit, ...] = ()
+            if row.write_b is not None:
+                write = ((b_column, row.write_b),)
+            if row.write_c is not None:
+                write += ((carry, row.write_c),)
+            builder.add(Pass(compare, write))
 
 
 def emit_sign_extend(builder: ProgramBuilder, sign: int, upper: Sequence[int]) -> None:
