@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 
+from npubench.accuracy.attention import expand_attention
 from npubench.accuracy.qonnx import expand_quantisers
 from npubench.accuracy.recurrent import attribute, expand_recurrent
 from npubench.accuracy.runtime import Network as Runtime
@@ -87,6 +88,7 @@ def open_model(path: Path, loaded: LoadedNetwork) -> TrainedModel:
         expand_quantisers(model)
     else:
         check_operators(network)
+        expand_attention(model, network)
     model = _convert(model, network.name)
     graph = model.graph
     held = {t.name for t in graph.initializer}

@@ -97,7 +97,7 @@ def check_operators(network: Network) -> None:
     strange = [
         f"'{layer.name}' ({layer.op})"
         for layer in network.mac_layers
-        if layer.op not in _WEIGHT_PLACE and layer.op not in RECURRENT
+        if layer.op not in (*_WEIGHT_PLACE, *RECURRENT, "Attention")
     ]
     if strange:
         raise _refused(network, strange)
@@ -109,8 +109,8 @@ def _refused(network: Network, strange: Sequence[str]) -> ModelError:
             f"the accuracy of '{network.name}' cannot be measured: "
             f"{len(strange)} of its layers cannot be quantised where they stand: "
             f"{', '.join(strange[:4])}{', ...' if len(strange) > 4 else ''}",
-            hint=f"{', '.join(_WEIGHT_PLACE)} at the top level of the graph can, and LSTM, GRU "
-            f"and RNN over whole sequences of at most {MOST_STEPS} steps",
+            hint=f"{', '.join(_WEIGHT_PLACE)}, Attention at the top level of the graph can, and LSTM, "
+            f"GRU and RNN over whole sequences of at most {MOST_STEPS} steps",
         )
     )
 
