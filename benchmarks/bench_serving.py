@@ -1,18 +1,23 @@
 """Requests simulated per second, beside SimPy running the same policies on the same arrivals.
 
-    python benchmarks/bench_serving.py [requests]
+    python benchmarks/bench_serving.py [requests] [--check]
 
 Three systems at 80 % load, M/D/1-like: one NPU, first come first served; one NPU under Stimpack's
 scheduler; four NPUs of two kinds under the rule of HDA-Q. Each SimPy program is the plain reading
 of its policy, one process per request or per NPU; its finish times must equal npubench's. SimPy is
-no dependency of npubench: `pip install simpy` first. CPU seconds, best of three.
+no dependency of npubench: `pip install simpy` first. CPU seconds, best of three. Peak memory is
+that of a process of its own, without records kept. With --check, exit 1 where a bound does not
+hold: equal finishes, five times SimPy, ten million a second by recursion, memory that does not
+grow with the number of requests.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import simpy
@@ -30,6 +35,11 @@ from npubench.serving import (
 MS = 10**9
 BASE, BURST = MS, MS * 2 // 3
 REPEATS = 3
+# Requests up to which latencies are kept one by one; beyond, memory must not grow.
+EXACT_LIMIT = 1_000_000
+LEAST_RATIO = 5
+LEAST_RECURSION = 10
+MOST_GROWTH = 1.1
 
 
 def one_npu() -> ServiceTable:
@@ -164,8 +174,8 @@ def best(run: Callable[[], object]) -> float:
 Peer = Callable[[list[int], list[int]], list[int]]
 
 
-def compare(title: str, table: ServiceTable, names: str, policy: str, peer: Peer, n: int) -> None:
-    """One line: both rates, and whether the finishes are the same."""
+def compare(title: str, table: ServiceTable, names: str, policy: str, peer: Peer, n: int) -> bool:
+    """One line: both rates, and whether the finishes are the same; whether the bounds hold."""
     rate = n / best(lambda: simulate(table, scenario(names, n), policy, general_loop=True)) / 1e6
     small = max(n // 10, 10_000)
     records = simulate(table, scenario(names, small), policy, keep_records=True).records
@@ -173,17 +183,40 @@ def compare(title: str, table: ServiceTable, names: str, policy: str, peer: Peer
     same = peer(arrivals, networks) == records["finish_ps"].tolist()
     peer_rate = small / best(lambda: peer(arrivals, networks)) / 1e6
     print(f"{title:<18}{rate:>10.2f}{peer_rate:>10.3f}{rate / peer_rate:>7.1f}x   {same}")
+    return same and rate >= LEAST_RATIO * peer_rate
 
 
-def main(requests: int) -> None:
+MEMORY = """
+import resource, sys
+sys.path.insert(0, {folder!r})
+from bench_serving import one_npu, scenario
+from npubench.serving import simulate
+simulate(one_npu(), scenario("net", {n}), "stimpack")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def peak_mib(n: int) -> float:
+    """Peak resident memory of a process that simulates so many requests, MiB."""
+    program = MEMORY.format(folder=str(Path(__file__).parent), n=n)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+def main(requests: int) -> bool:
     print(f"{requests} requests (SimPy: a tenth), 80 % load, statistics included; M requests/s")
     print(f"{'system':<18}{'npubench':>10}{'SimPy':>10}{'ratio':>8}   same finishes")
-    compare("1 NPU, FIFO", one_npu(), "net", "fifo", simpy_fifo, requests)
-    compare("1 NPU, Stimpack", one_npu(), "net", "stimpack", simpy_stimpack, requests)
-    compare("4 NPUs, HDA-Q", four_npus(), "a b c", "hda_q", simpy_hda, requests)
+    held = [
+        compare("1 NPU, FIFO", one_npu(), "net", "fifo", simpy_fifo, requests),
+        compare("1 NPU, Stimpack", one_npu(), "net", "stimpack", simpy_stimpack, requests),
+        compare("4 NPUs, HDA-Q", four_npus(), "a b c", "hda_q", simpy_hda, requests),
+    ]
     many = 10 * requests
     fast = many / best(lambda: simulate(one_npu(), scenario("net", many), "fifo")) / 1e6
     print(f"FIFO by Lindley's recursion, {many} requests: {fast:.1f}")
+    held.append(fast >= LEAST_RECURSION)
     service = np.full(many, BASE)
     arrivals = np.cumsum(np.random.default_rng(0).integers(1, 2 * BASE * 5 // 4, many))
 
@@ -194,7 +227,16 @@ def main(requests: int) -> None:
     print(
         f"the recursion alone, without arrivals and statistics: {many / best(recursion) / 1e6:.0f}"
     )
+    few, more = peak_mib(2 * EXACT_LIMIT), peak_mib(6 * EXACT_LIMIT)
+    print(
+        f"peak memory, Stimpack, {2 * EXACT_LIMIT} and {6 * EXACT_LIMIT} requests: "
+        f"{few:.0f} and {more:.0f} MiB"
+    )
+    held.append(more <= few * MOST_GROWTH)
+    return all(held)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
+    numbers = [int(text) for text in sys.argv[1:] if text != "--check"]
+    ok = main(numbers[0] if numbers else 1_000_000)
+    sys.exit(1 if "--check" in sys.argv and not ok else 0)
