@@ -47,11 +47,12 @@ def test_stimpack_alone_and_in_the_mix() -> None:
 
 def test_hda_claims_and_drops_are_counted_from_eight_bits() -> None:
     result = run_study(
-        "hda", {"networks": "resnet18,resnet50", "requests": "2000", "sensitivity": "no"}
+        "hda",
+        {"networks": "resnet18_cifar10,resnet50_cifar100", "requests": "2000", "sensitivity": "no"},
     )
     validate(study_to_json(result))
     drops = result.section("drops")
-    assert drops.rows[0] == ("resnet18", "resnet18_cifar10", 0.05, 0.62, 3.93, 36.93)
+    assert drops.rows[0] == ("resnet18_cifar10", 0.05, 0.62, 3.93, 36.93)
     systems = result.section("systems")
     assert systems.column("energy_ratio")[0] == systems.column("response_ratio")[0] == 1
     narrow, drop = systems.column("narrow_share")[1], systems.column("accuracy_drop")[1]
@@ -81,8 +82,8 @@ def test_eight_bits_twice_is_the_homogeneous_twin() -> None:
     [
         (
             "hda",
-            {"networks": "vgg61"},
-            "--set networks: no drops of 'vgg61' by width\n  did you mean 'vgg16'?",
+            {"networks": "vgg16_cifar10"},
+            "--set networks: no drops of 'vgg16_cifar10' by width\n  did you mean 'vgg16_cifar100'?",
         ),
         ("hda", {"load": "0"}, "--set load=0: expected a number of at least 0.01"),
         (

@@ -153,8 +153,9 @@ _ALL = (
         (
             Parameter(
                 "networks",
-                "resnet18,vgg16,resnet50,mobilenet_v2,googlenet,inception_v3",
-                "served, drawn alike; those whose drops by width are published",
+                "vgg11_cifar10,vgg13_cifar10,vgg19_cifar10,resnet18_cifar10,resnet34_cifar10,"
+                "vgg16_cifar100,resnet50_cifar100,mobilenet_v1_cifar100,mobilenet_v2_cifar100",
+                "served, drawn alike; drops by width must be published",
             ),
             Parameter("load", "0.5", "share of the twin's nominal capacity"),
             Parameter("requests", "20000", "of each run"),

@@ -235,8 +235,8 @@ def _alone(bench: _Bench, services: Services, points: list[_Point]) -> StudySect
         )
     )
     unlike = (
-        "The abstract does not say which latency, which networks, which bounds or which arrivals; "
-        "ours is service time, base over burst, one request at a time, with INT8 weights on hand."
+        "the abstract does not say which latency, which networks, which bounds or which arrivals; "
+        "ours is service time, base over burst, one request at a time, with INT8 weights on hand"
     )
     return StudySection(
         "networks",
@@ -260,15 +260,15 @@ def _alone(bench: _Bench, services: Services, points: list[_Point]) -> StudySect
                 "",
                 _SOURCE,
                 "published",
-                "A faster server gains at least its speed-up in load, and more under a tight bound "
+                "a faster server gains at least its speed-up in load, and more under a tight bound "
                 "(M/D/1); the published gain is below the published speed-up, so the paper pays "
-                "for switching or caution that our defaults do not have.",
+                "for switching or caution that our defaults do not have",
             ),
         ),
         notes=(
             "Speed-up of the mean row: geometric mean. Delivered drop: at Stimpack's largest load, "
             "points against BF16, mean over requests; '-' where no INT8 accuracy is published.",
-            *(f"{note[0].upper()}{note[1:]}." for note in services.notes),
+            *(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in services.notes),
         ),
     )
 
