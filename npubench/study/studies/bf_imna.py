@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 HARDWARE = "bf_imna"
-PAPER = "M. Rakka et al., BF-IMNA, arXiv:2411.01417, 2024"
+PAPER = "BF-IMNA, arXiv:2411.01417"
 
 FIGURES = (
     StudyColumn("latency_s", "Latency", "quantity", "s"),
