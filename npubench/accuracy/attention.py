@@ -13,6 +13,8 @@ __all__ = ["expand_attention"]
 
 _OP = "Attention"
 _PRODUCTS = ("scores", "context")
+# A method of a schema that onnx's type stubs leave out.
+_MAKE_BODY = "get_context_dependent_function_with_opset_version"
 
 
 def expand_attention(model: ModelProto, network: Network) -> None:
@@ -44,11 +46,8 @@ def expand_attention(model: ModelProto, network: Network) -> None:
 def _body(node: NodeProto, version: int, network: Network) -> Iterator[NodeProto]:
     schema = defs.get_schema(_OP, version, "")
     types = [_type(name, network).SerializeToString() for name in node.input]
-    body = FunctionProto.FromString(
-        schema.get_context_dependent_function_with_opset_version(
-            schema.since_version, node.SerializeToString(), types
-        )
-    )
+    make = getattr(schema, _MAKE_BODY)
+    body = FunctionProto.FromString(make(schema.since_version, node.SerializeToString(), types))
     base = node.name or node.output[0]
     products = [inner for inner in body.node if inner.op_type == "MatMul"]
     if len(products) != len(_PRODUCTS):

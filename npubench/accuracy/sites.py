@@ -109,8 +109,8 @@ def _refused(network: Network, strange: Sequence[str]) -> ModelError:
             f"the accuracy of '{network.name}' cannot be measured: "
             f"{len(strange)} of its layers cannot be quantised where they stand: "
             f"{', '.join(strange[:4])}{', ...' if len(strange) > 4 else ''}",
-            hint=f"{', '.join(_WEIGHT_PLACE)}, Attention at the top level of the graph can, and LSTM, "
-            f"GRU and RNN over whole sequences of at most {MOST_STEPS} steps",
+            hint=f"{', '.join(_WEIGHT_PLACE)}, Attention at the top level of the graph can, and "
+            f"LSTM, GRU and RNN over whole sequences of at most {MOST_STEPS} steps",
         )
     )
 

@@ -172,8 +172,8 @@ def test_layers_that_cannot_be_quantised_where_they_stand(tmp_path: Path) -> Non
     assert _refusal(tmp_path / "net.onnx", "digits") == (
         "the accuracy of 'net' cannot be measured: 2 of its layers cannot be quantised where they "
         "stand: 'y.forward.input' (LSTM), 'y.forward.recurrence' (LSTM)\n"
-        "  Conv, ConvTranspose, Gemm, MatMul, Attention at the top level of the graph can, and LSTM, "
-        "GRU and RNN over whole sequences of at most 2048 steps"
+        "  Conv, ConvTranspose, Gemm, MatMul, Attention at the top level of the graph can, and "
+        "LSTM, GRU and RNN over whole sequences of at most 2048 steps"
     )
 
 
