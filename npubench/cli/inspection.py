@@ -58,8 +58,7 @@ def show(
     from npubench.frontend import LoadedNetwork
     from npubench.report.network_view import network_facts, network_view
     from npubench.report.spec_view import spec_facts, spec_view
-    from npubench.specs.header import read_header
-    from npubench.study.catalogue import ShownHardware, open_named
+    from npubench.study.catalogue import ShownHardware, open_hardware, open_named
     from npubench.study.session import Session
 
     place = opt.make_output(form, output, force=force, quiet=False)
@@ -68,15 +67,13 @@ def show(
     dims, session = opt.read_dims(dim), Session()
     found: LoadedNetwork | ShownHardware
     if hw:
-        document = session.document(name, {}, {})
-        info = session.machine(name, {}, {}).info
-        found = ShownHardware(document, read_header(document), info)
+        found = open_hardware(name, session)
     elif workload:
         found = session.network(name, dims)
     else:
         found = open_named(name, dims, session)
     if isinstance(found, ShownHardware):
-        shown = (found.document, found.header, found.info)
+        shown = (found.document, found.header, found.info, found.members)
         view, facts = spec_view(*shown), {"kind": "hardware", **spec_facts(*shown)}
     else:
         view = network_view(found, layers=layers)

@@ -4,10 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from npubench.machines.protocol import Member
 from npubench.report.table import Column, Table, fixed, label, quantity
 from npubench.study.result import Placement, RunResult
 
-__all__ = ["placement_note", "placement_table", "placements_note"]
+__all__ = ["members_table", "placement_note", "placement_table", "placements_note"]
+
+
+def members_table(members: Sequence[Member]) -> Table:
+    """The NPUs of a system."""
+    columns = (
+        label("npu", "NPU"),
+        label("spec", "Spec"),
+        label("modes", "Modes", "wrap"),
+        fixed("area_mm2", "Area", 2, "mm2"),
+        quantity("clock_hz", "Clock", "Hz", [m.modes[0].machine.info.clock_hz for m in members]),
+    )
+    rows = tuple(
+        (
+            member.name,
+            member.spec,
+            ", ".join(mode.name for mode in member.modes),
+            member.modes[0].machine.info.area_mm2,
+            member.modes[0].machine.info.clock_hz,
+        )
+        for member in members
+    )
+    return Table("", columns, rows)
 
 
 def placement_table(placement: Placement | None) -> Table | None:

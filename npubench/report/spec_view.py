@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from npubench import units
-from npubench.machines.protocol import MachineInfo
+from npubench.machines.protocol import MachineInfo, Member
+from npubench.report.placement_view import members_table
 from npubench.report.run_view import origin
 from npubench.report.table import Table, View, label
 from npubench.report.text import plural
@@ -21,13 +22,16 @@ __all__ = ["spec_facts", "spec_view"]
 _Quantity = tuple[str, str, str, str]
 
 
-def spec_view(document: SpecDocument, header: SpecHeader, info: MachineInfo) -> View:
+def spec_view(
+    document: SpecDocument, header: SpecHeader, info: MachineInfo, members: Sequence[Member] = ()
+) -> View:
     """A spec with its knobs applied.
 
     Args:
         document: the spec.
         header: its head.
         info: what the machine built from it says of itself.
+        members: the NPUs of a system.
     """
     quantities = tuple(
         row
@@ -51,6 +55,8 @@ def spec_view(document: SpecDocument, header: SpecHeader, info: MachineInfo) -> 
         tuple((path, value, origin(how, source)) for path, value, how, source in quantities),
     )
     tables = (_knob_table(document, header), origins) if header.knobs else (origins,)
+    if members:
+        tables = (members_table(members), *tables)
     counts = Counter(confidence for _, _, confidence, _ in quantities)
     tally = ", ".join(f"{count} {confidence}" for confidence, count in counts.most_common())
     return View(
@@ -68,7 +74,9 @@ def spec_view(document: SpecDocument, header: SpecHeader, info: MachineInfo) -> 
     )
 
 
-def spec_facts(document: SpecDocument, header: SpecHeader, info: MachineInfo) -> dict[str, Any]:
+def spec_facts(
+    document: SpecDocument, header: SpecHeader, info: MachineInfo, members: Sequence[Member] = ()
+) -> dict[str, Any]:
     """The same for machines, constants apart."""
     return {
         "name": header.name,
@@ -85,6 +93,10 @@ def spec_facts(document: SpecDocument, header: SpecHeader, info: MachineInfo) ->
         "formats": [str(form) for form in info.formats],
         "default_precision": str(info.default_precision),
         "knobs": dict(info.knobs),
+        "npus": [
+            {"name": m.name, "spec": m.spec, "modes": [mode.name for mode in m.modes]}
+            for m in members
+        ],
     }
 
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from npubench.errors import InputError, OptionError, Problem, did_you_mean
 from npubench.frontend import LoadedNetwork
 from npubench.ir import UnknownLayer
-from npubench.machines.protocol import MachineInfo
+from npubench.machines.protocol import MachineInfo, Member, System
 from npubench.machines.registry import build_machine
 from npubench.specs.catalog import list_specs, list_workloads
 from npubench.specs.header import SpecHeader, knob_corners, read_header
@@ -27,11 +27,15 @@ _ONNX_SUFFIX = ".onnx"
 
 @dataclass(frozen=True, slots=True)
 class ShownHardware:
-    """A spec with its knobs applied, its header, and what the machine says of itself."""
+    """A spec with its knobs applied, its header, and what the machine says of itself.
+
+    ``members`` are the NPUs of a system; empty for a machine that is one NPU.
+    """
 
     document: SpecDocument
     header: SpecHeader
     info: MachineInfo
+    members: tuple[Member, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,9 @@ def open_named(
 def open_hardware(name: str, session: Session) -> ShownHardware:
     """The hardware of ``NAME[:knob=value]`` or a path; raises InputError."""
     document = session.document(name, {}, {})
-    return ShownHardware(document, read_header(document), session.machine(name, {}, {}).info)
+    machine = session.machine(name, {}, {})
+    members = machine.members if isinstance(machine, System) else ()
+    return ShownHardware(document, read_header(document), machine.info, members)
 
 
 def check_files(paths: Iterable[str]) -> tuple[CheckedFile, ...]:
