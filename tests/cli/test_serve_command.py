@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from npubench.serving import simulate
+from npubench.study import serve as serve_module
 from tests.cli.in_process import in_process
 from tests.study.schema_check import validate
 
@@ -66,6 +68,38 @@ def test_a_burst_is_measured_where_the_network_ships_with_weights() -> None:
     (burst,) = [s for s in document["systems"][0]["services"] if s["mode"] == "burst"]
     drop = document["results"][0]["result"]["accuracy_drop"]["value"]
     assert drop == pytest.approx(document["burst_share"] * burst["accuracy_drop"])
+
+
+def test_pictures_beside_the_answer(folder: Path) -> None:
+    pytest.importorskip("matplotlib")
+    arguments = ["serve", "digits.yaml", "--hw", "edge8", "--load", "0.3,0.6", "--format", "csv"]
+    done = in_process([*arguments, "--plot", "a.png", "--plot", "gantt=b.svg"])
+    assert (done.code, done.stderr) == (0, "")
+    assert (folder / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert "requests by NPU and mode" in (folder / "b.svg").read_text()
+    again = in_process([*arguments, "--plot", "a.png"])
+    assert again.code == 2
+    assert again.stderr == "--plot a.png: the file exists\n  --force replaces it\n"
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_interrupt_keeps_finished_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = iter(range(1))
+
+    def once(*arguments: object, **options: object) -> object:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return simulate(*arguments, **options)
+
+    monkeypatch.setattr(serve_module, "simulate", once)
+    done = in_process(
+        ["serve", "digits.yaml", "--hw", "edge8", "--load", "0.3,0.6", "--format", "json"]
+    )
+    assert (done.code, done.stderr) == (130, "interrupted: 1 of 2 results are finished\n")
+    document = json.loads(done.stdout)
+    validate(document)
+    assert document["complete"] is False
+    assert len(document["results"]) == 1
 
 
 @pytest.mark.parametrize(

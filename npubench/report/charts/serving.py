@@ -231,17 +231,19 @@ def _plain_log_scale(axes: Axes) -> None:
 def _busiest(serving: Serving) -> tuple[Served, int]:
     """Of the recorded results the one that has most to show, and when its queue is longest, in ps.
 
-    Most to show: requests in the most places and modes, then the longest queue.
+    Most to show: requests in the most modes and places, then the longest queue.
     """
-    best: tuple[tuple[int, int], int, Served] | None = None
+    best: tuple[tuple[int, int, int], int, Served] | None = None
     for one in _recorded(serving):
         assert one.result is not None
         assert one.result.records is not None
         times, counts = waiting(one.result.records)
         peak = int(np.argmax(counts))
         records = one.result.records
-        places = len(np.unique(records["npu"].astype(np.int64) * 1024 + records["mode"]))
-        rank = (places, int(counts[peak]))
+        places = np.unique(records[["npu", "mode"]])
+        npus = one.system.table.npus
+        modes = {npus[int(npu)].modes[int(mode)] for npu, mode in places}
+        rank = (len(modes), len(places), int(counts[peak]))
         if best is None or rank > best[0]:
             best = (rank, int(times[peak]), one)
     if best is None:
