@@ -83,7 +83,8 @@ def test_eight_bits_twice_is_the_homogeneous_twin() -> None:
         (
             "hda",
             {"networks": "vgg16_cifar10"},
-            "--set networks: no drops of 'vgg16_cifar10' by width\n  did you mean 'vgg16_cifar100'?",
+            "--set networks: no drops of 'vgg16_cifar10' by width\n"
+            "  did you mean 'vgg16_cifar100'?",
         ),
         ("hda", {"load": "0"}, "--set load=0: expected a number of at least 0.01"),
         (
