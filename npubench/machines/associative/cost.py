@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
-from npubench.ir import Layer, MacLayer, MoveLayer, Network, PrecisionPlan, VectorLayer
+from npubench.ir import Layer, MacLayer, MoveLayer, Network, PrecisionPlan, Role, VectorLayer
 from npubench.machines.associative.emulator import measured_activity
 from npubench.machines.associative.functions import KINDS, steps_of, word_bits
 from npubench.machines.associative.mapping import (
@@ -276,7 +276,34 @@ class _Coster:
 
     def _assumptions(self) -> tuple[str, ...]:
         """What the model takes for granted, in words for a caption."""
-        return tuple(_described(self.spec, self._models(), self._wear(), self.approximate))
+        told = (self._stored(), self._models(), self._wear())
+        return tuple(_described(self.spec, told, self.approximate))
+
+    def _stored(self) -> str:
+        """What the staging memories have to hold, beside what the arrays do."""
+        tensors = self.network.tensors
+        weights = {name for name, tensor in tensors.items() if tensor.role is Role.WEIGHT}
+        read = {name for layer in self.network.layers for name in layer.inputs}
+        held = sum(tensors[name].elements * self.bits[name] for name in weights & read)
+        most = max(
+            (
+                sum(
+                    tensors[name].elements * word_bits(self.bits[name])
+                    for name in {*layer.inputs, *layer.outputs} - weights
+                )
+                for layer in self.network.layers
+            ),
+            default=0,
+        )
+        text = (
+            f"weights ({_mib(held)}) and activations (up to {_mib(most)} a layer) lie in staging "
+            "memories, whose capacity is not checked, and nothing comes from off chip"
+        )
+        organisation = self.spec.organisation
+        if organisation.resources == "limited":
+            cells = organisation.caps * organisation.rows.integer * organisation.columns.integer
+            text += f"; all CAPs together hold {_mib(cells)}"
+        return text
 
     def _models(self) -> str:
         if not self.other_model_j or not self.array_j:
@@ -303,6 +330,10 @@ class _Coster:
         )
 
 
+def _mib(bits: int) -> str:
+    return f"{bits / 8 / 2**20:.3g} MiB"
+
+
 def _mesh_shape(clusters: int) -> tuple[float, int]:
     """(mean hops between two clusters, directed links) of a square mesh; 1 and 1 for one cluster.
 
@@ -315,12 +346,15 @@ def _mesh_shape(clusters: int) -> tuple[float, int]:
 
 
 def _described(
-    spec: AssociativeSpec, models: str, wear: str, approximate: Iterable[str]
+    spec: AssociativeSpec, told: tuple[str, str, str], approximate: Iterable[str]
 ) -> list[str]:
+    """Sentences in a fixed order; `told` is what was counted: storage, energy models, wear."""
     organisation = spec.organisation
+    stored, *counted = told
     lines = [
-        "layers run one after another; weights and activations lie in staging memories, whose "
-        "capacity is not checked, and nothing comes from off chip",
+        "layers run one after another",
+        stored,
+        f"streamed operands are {spec.activations}, weights and products of two activations signed",
         "a bit column is loaded or read in all rows in one cycle, as the literature counts",
         "every tensor crosses the mesh once a layer, over its mean distance and all its links",
     ]
@@ -335,4 +369,4 @@ def _described(
     if approximate:
         ops = ", ".join(sorted(approximate))
         lines.append(f"additions and tables stand for the operations of {ops}")
-    return lines + [text for text in (models, wear) if text]
+    return lines + [text for text in counted if text]

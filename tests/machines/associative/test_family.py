@@ -255,6 +255,19 @@ def test_wear_and_the_other_energy_model_are_told(networks: dict[str, Network]) 
     assert joules[0] / joules[1] == pytest.approx(factor, abs=0.01)
 
 
+def test_what_staging_memories_must_hold_is_told() -> None:
+    """32 x 1024 weights of 4 bits; 16 x 1024 inputs and 16 x 32 results of 8."""
+    network = product_of(16, 32, 1024)
+    limited = " ".join(cost(machine(), network, "w4a8").assumptions)
+    mib = [bits / 8 / 2**20 for bits in (32 * 1024 * 4, (16 * 1024 + 16 * 32) * 8)]
+    assert f"weights ({mib[0]:.3g} MiB) and activations (up to {mib[1]:.3g} MiB" in limited
+    assert "all CAPs together hold 37.5 MiB" in limited
+    assert "streamed operands are unsigned" in limited
+    free = " ".join(cost(machine({"resource": "unlimited"}), network).assumptions)
+    assert "lie in staging memories" in free
+    assert "all CAPs" not in free
+
+
 def test_a_multiplication_and_an_addition_take_the_energy_of_their_passes() -> None:
     """4 passes a bit pair: 10.85 fJ each for every row."""
     built = machine({"energy": "per_pass", "columns": "paper"})
