@@ -31,7 +31,8 @@ def parse_axis(text: str) -> Axis:
 
     VALUES are separated by commas; each is a value or a range ``start:stop:step`` that includes
     its stop where the steps meet it. Steps are exact decimals, so ``0.5:1.0:0.05`` has 11 values.
-    A unit may follow every number of a range, or the last only: ``0.7:1.4:0.1 GHz``.
+    A step ``*2`` multiplies: ``16:128:*2`` is 16, 32, 64, 128. A unit may follow every number of a
+    range, or the last only: ``0.7:1.4:0.1 GHz``, ``64:1024:*2 KiB``.
 
     Raises:
         OptionError: no name, no values, a range that is none, or a value given twice.
@@ -54,6 +55,8 @@ def parse_axis(text: str) -> Axis:
 
 def _expand(part: str, text: str) -> list[str]:
     """The values of a range; the part itself when it is none."""
+    if ":*" in part.replace(" ", ""):
+        return _multiplied(part, text)
     matches = [_NUMBER.fullmatch(piece.strip()) for piece in part.split(":")]
     numbers = [match for match in matches if match is not None]
     if len(matches) == 1 or not numbers:
@@ -75,6 +78,30 @@ def _expand(part: str, text: str) -> list[str]:
         raise OptionError(f"--axis '{text}': '{part}' has {count} values, more than {_MOST_VALUES}")
     unit = f" {units.pop()}" if units else ""
     return [f"{_plain(start + index * step)}{unit}" for index in range(count)]
+
+
+def _multiplied(part: str, text: str) -> list[str]:
+    """The values of ``start:stop:*factor``, each the factor times the one before."""
+    pieces = part.replace("*", "").split(":")
+    matches = [_NUMBER.fullmatch(piece.strip()) for piece in pieces]
+    if len(matches) != 3 or not all(matches) or "*" not in part.rpartition(":")[2]:
+        raise OptionError(f"--axis '{text}': '{part}' is no range start:stop:*factor")
+    known = [match for match in matches if match is not None]
+    start, stop, factor = (Decimal(match[1]) for match in known)
+    units = {match[2].strip() for match in known if match[2]}
+    if len(units) > 1:
+        names = " and ".join(sorted(units))
+        raise OptionError(f"--axis '{text}': '{part}' mixes the units {names}")
+    if start <= 0 or factor <= 1 or stop < start:
+        raise OptionError(f"--axis '{text}': '{part}' needs 0 < start <= stop and a factor above 1")
+    unit = f" {units.pop()}" if units else ""
+    values: list[str] = []
+    while start <= stop:
+        values.append(f"{_plain(start)}{unit}")
+        if len(values) > _MOST_VALUES:
+            raise OptionError(f"--axis '{text}': '{part}' has more than {_MOST_VALUES} values")
+        start *= factor
+    return values
 
 
 def _plain(number: Decimal) -> str:

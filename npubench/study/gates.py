@@ -26,6 +26,7 @@ __all__ = [
     "check_comparison",
     "check_run",
     "check_sweep",
+    "parse_condition",
     "parse_gates",
 ]
 
@@ -140,7 +141,7 @@ def parse_gates(
         problems.append(Problem(f"--max-unknown: expected a share from 0 to 1, got {max_unknown}"))
     for text in (part for expression in fail_if for part in _OR.split(expression.strip())):
         try:
-            conditions.append(_parse_condition(text, with_baseline=with_baseline))
+            conditions.append(parse_condition(text, with_baseline=with_baseline))
         except OptionError as error:
             problems.extend(error.problems)
     if problems:
@@ -191,40 +192,57 @@ def check_sweep(sweep: Sweep, gates: Gates) -> tuple[str, ...]:
     return tuple(failures)
 
 
-def _parse_condition(text: str, *, with_baseline: bool) -> Condition:
+def parse_condition(
+    text: str,
+    option: str = "--fail-if",
+    metrics: Mapping[str, str] = METRICS,
+    *,
+    with_baseline: bool = False,
+) -> Condition:
+    """``METRIC OP LIMIT``.
+
+    Args:
+        text: one comparison.
+        option: for messages.
+        metrics: dimension of every metric that may be named.
+        with_baseline: whether a limit may be a multiple such as ``1.05x``.
+
+    Raises:
+        OptionError: another form, an unknown metric, or a limit of another dimension.
+    """
     match = _CONDITION.fullmatch(text.strip())
     if match is None:
         raise OptionError(
             Problem(
-                f"--fail-if '{text}': expected METRIC OP LIMIT",
+                f"{option} '{text}': expected METRIC OP LIMIT",
                 hint="such as 'edp > 2e-6', 'latency >= 5 ms' or 'edp > 1.05x'",
             )
         )
     metric = _SHORT.get(match["metric"], match["metric"])
-    if metric not in METRICS:
+    if metric not in metrics:
         raise OptionError(
             Problem(
-                f"--fail-if '{text}': unknown metric '{match['metric']}'",
-                hint=did_you_mean(match["metric"], (*METRICS, *_SHORT), listed=len(METRICS)),
+                f"{option} '{text}': unknown metric '{match['metric']}'",
+                hint=did_you_mean(match["metric"], (*metrics, *_SHORT), listed=len(metrics)),
             )
         )
     limit = match["limit"].strip()
     relative = limit.endswith("x")
     if relative and not with_baseline:
-        raise OptionError(f"--fail-if '{text}': a multiple such as '{limit}' needs a baseline")
+        raise OptionError(f"{option} '{text}': a multiple such as '{limit}' needs a baseline")
     if relative and metric not in _RATIOS:
         raise OptionError(
-            f"--fail-if '{text}': no ratio of '{metric}'; ratios: {', '.join(_RATIOS)}"
+            f"{option} '{text}': no ratio of '{metric}'; ratios: {', '.join(_RATIOS)}"
         )
     try:
         value = (
             units.parse(limit[:-1], "dimensionless")
             if relative
-            else _parse_limit(limit, METRICS[metric])
+            else _parse_limit(limit, metrics[metric])
         )
     except units.UnitError as error:
         hint = error.hint
-        raise OptionError(Problem(f"--fail-if '{text}': {error.message}", hint=hint)) from None
+        raise OptionError(Problem(f"{option} '{text}': {error.message}", hint=hint)) from None
     return Condition(metric, match["op"], value, relative, text.strip())
 
 

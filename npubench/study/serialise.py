@@ -47,6 +47,8 @@ __all__ = [
     "from_json",
     "load_schema",
     "loads",
+    "point_from_json",
+    "point_to_json",
     "to_json",
 ]
 
@@ -76,7 +78,7 @@ def to_json(result: RunResult | Comparison | Sweep) -> JsonObject:
         "schema": SWEEP,
         "stamp": _plain(result.stamp),
         "axes": [{"name": name, "values": list(values)} for name, values in result.axes],
-        "points": [_point_to_json(point) for point in result.points],
+        "points": [point_to_json(point) for point in result.points],
     }
 
 
@@ -209,7 +211,7 @@ def _comparison_from_json(data: JsonObject) -> Comparison:
 def _sweep_from_json(data: JsonObject) -> Sweep:
     return Sweep(
         axes=tuple((axis["name"], tuple(axis["values"])) for axis in data["axes"]),
-        points=tuple(_point_from_json(point) for point in data["points"]),
+        points=tuple(point_from_json(point) for point in data["points"]),
         stamp=_record(Stamp, data["stamp"]),
     )
 
@@ -281,7 +283,8 @@ def _parse_precision_text(text: str) -> LayerPrecision:
     return LayerPrecision(parse_format(weight), parse_format(activation))
 
 
-def _point_to_json(point: SweepPoint) -> JsonObject:
+def point_to_json(point: SweepPoint) -> JsonObject:
+    """The JSON object of a point."""
     return {
         "axes": dict(point.axes),
         "workload": point.workload,
@@ -294,7 +297,8 @@ def _point_to_json(point: SweepPoint) -> JsonObject:
     }
 
 
-def _point_from_json(data: JsonObject) -> SweepPoint:
+def point_from_json(data: JsonObject) -> SweepPoint:
+    """The point that `point_to_json` turned into this object."""
     totals, accuracy, coverage = data["totals"], data["accuracy"], data["coverage"]
     return SweepPoint(
         axes=data["axes"],

@@ -1,0 +1,177 @@
+"""Which points of a sweep a user wants: the best under constraints, and the front of several figures.
+
+Figures are those of `Totals` with their short forms, and accuracies: ``top1``, ``top5``,
+``perplexity``. Points that lack a figure that is asked for are neither best nor on a front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from npubench.errors import OptionError, Problem, did_you_mean
+from npubench.study.gates import METRICS, Condition, parse_condition
+from npubench.study.result import SweepPoint
+
+__all__ = ["FIGURES", "Choice", "Wish", "choose", "parse_wish"]
+
+_SHORT = {
+    "latency": "latency_s",
+    "energy": "energy_j",
+    "edp": "edp_js",
+    "throughput": "throughput_ips",
+    "area": "area_mm2",
+}
+_ACCURACIES = ("top1", "top5", "perplexity")
+_HIGHER_IS_BETTER = frozenset(
+    {"throughput_ips", "tops_per_watt", "utilization", "top1", "top5", "macs"}
+)
+FIGURES: Mapping[str, str] = MappingProxyType(
+    {**METRICS, **dict.fromkeys(_ACCURACIES, "dimensionless")}
+)
+"""Figures by name, with their dimension."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a user asks of the points.
+
+    Attributes:
+        minimize: the figure to be best in; where higher is better, the highest is.
+        constraints: that a point must meet to be chosen.
+        front: figures, at least two, of the Pareto front; empty for none.
+    """
+
+    minimize: str | None = None
+    constraints: tuple[Condition, ...] = ()
+    front: tuple[str, ...] = ()
+
+    @property
+    def asks(self) -> bool:
+        """Whether anything is asked."""
+        return self.minimize is not None or bool(self.constraints) or bool(self.front)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the points answer; indices into them.
+
+    Attributes:
+        wish: what was asked.
+        allowed: points that meet the constraints.
+        best: the best of these; None where there is none or nothing was to be minimised.
+        front: those of them that no other beats, in the order of the points.
+    """
+
+    wish: Wish
+    allowed: tuple[int, ...]
+    best: int | None
+    front: tuple[int, ...]
+
+
+def parse_wish(minimize: str | None, subject_to: Sequence[str], pareto: str | None) -> Wish:
+    """A wish from option texts.
+
+    Raises:
+        OptionError: a figure that does not exist, or a condition that does not parse; all at once.
+    """
+    problems: list[Problem] = []
+    best = None if minimize is None else _figure(minimize, "--minimize", problems)
+    names = [] if pareto is None else [part.strip() for part in pareto.split(",") if part.strip()]
+    front = tuple(dict.fromkeys(_figure(name, "--pareto", problems) for name in names))
+    if pareto is not None and len(front) < 2:
+        problems.append(Problem(f"--pareto {pareto}: a front needs at least two figures"))
+    constraints: list[Condition] = []
+    for text in subject_to:
+        try:
+            constraints.append(parse_condition(text, "--subject-to", FIGURES))
+        except OptionError as error:
+            problems += error.problems
+    if problems:
+        raise OptionError(*dict.fromkeys(problems))
+    return Wish(best, tuple(constraints), front)
+
+
+def _figure(name: str, option: str, problems: list[Problem]) -> str:
+    found = _SHORT.get(name, name)
+    if found not in FIGURES:
+        hint = did_you_mean(name, (*FIGURES, *_SHORT))
+        problems.append(Problem(f"{option}: no figure '{name}'", hint=hint))
+    return found
+
+
+def choose(points: Sequence[SweepPoint], wish: Wish) -> Choice:
+    """The points that a wish chooses among those that ran."""
+    allowed = tuple(
+        index
+        for index, point in enumerate(points)
+        if point.totals is not None and all(_meets(point, c) for c in wish.constraints)
+    )
+    best = None
+    if wish.minimize is not None:
+        sign = _sign(wish.minimize)
+        known = [(i, value) for i in allowed if (value := figure(points[i], wish.minimize))]
+        best = min(known, key=lambda pair: sign * pair[1], default=(None, 0.0))[0]
+    return Choice(wish, allowed, best, _front(points, allowed, wish.front))
+
+
+def figure(point: SweepPoint, name: str) -> float | None:
+    """One figure of a point, None where it has none."""
+    if name in _ACCURACIES:
+        accuracy = point.accuracy
+        if accuracy is None:
+            return None
+        if name == "top5":
+            return accuracy.top5
+        return accuracy.value if accuracy.metric == name else None
+    value = None if point.totals is None else getattr(point.totals, name)
+    return None if value is None else float(value)
+
+
+def _meets(point: SweepPoint, condition: Condition) -> bool:
+    value = figure(point, condition.metric)
+    return value is not None and condition.holds(value)
+
+
+def _sign(name: str) -> float:
+    return -1.0 if name in _HIGHER_IS_BETTER else 1.0
+
+
+def _front(
+    points: Sequence[SweepPoint], allowed: Sequence[int], names: Sequence[str]
+) -> tuple[int, ...]:
+    """Points that no other is at least as good as in every figure and better in one.
+
+    One pass in rising order of the first figure, each point against the front so far: a point that
+    comes later can dominate none before it but equal ones.
+    """
+    if not names:
+        return ()
+    rows: list[tuple[float, ...]] = []
+    where: list[int] = []
+    for index in allowed:
+        values = [figure(points[index], name) for name in names]
+        if all(value is not None for value in values):
+            rows.append(
+                tuple(
+                    _sign(name) * float(value or 0.0)
+                    for name, value in zip(names, values, strict=True)
+                )
+            )
+            where.append(index)
+    if not rows:
+        return ()
+    costs = np.array(rows)
+    order = np.lexsort(costs.T[::-1])
+    kept: list[int] = []
+    for place in order:
+        if kept:
+            others = costs[kept]
+            below = (others <= costs[place]).all(axis=1) & (others < costs[place]).any(axis=1)
+            if below.any():
+                continue
+        kept.append(int(place))
+    return tuple(sorted(where[place] for place in kept))
