@@ -13,10 +13,11 @@ import typer
 from npubench import __version__
 from npubench.cli import inspection, pictures, precision
 from npubench.cli import options as opt
-from npubench.cli.output import Answer, Form, records
+from npubench.cli.output import Answer, Form
 from npubench.cli.pareto import pareto
 from npubench.cli.serve import serve
 from npubench.cli.study import study
+from npubench.cli.sweep import results, sweep
 from npubench.cli.system import design
 
 __all__ = ["app"]
@@ -221,108 +222,23 @@ def compare(
     )
 
 
-@app.command(
-    short_help="Run a grid over knobs, fields and options.",
-    epilog=_example(
-        "npubench sweep vgg16 --hw tpuv4i --axis clock=0.7:1.1:0.1GHz",
-        "npubench sweep vgg16 --hw tpuv4i --axis batch=1,8 --axis precision=w8a8,bf16",
-        "npubench sweep vgg16 --hw tpuv4i --axis clock=0.7:1.1:0.1GHz --dry-run",
-    ),
-)
-def sweep(
-    workload: opt.WorkloadName,
-    hw: opt.HardwareName,
-    axis: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--axis",
-            metavar="NAME=VALUES",
-            callback=opt.listed("NPUBENCH_AXIS"),
-            help="What varies: a knob, a field of the spec, batch, precision, objective, "
-            "workload, hw or dim.NAME; values are a list 1,2,4 or a range start:stop:step. "
-            "Repeatable, the last varies fastest. [env var: NPUBENCH_AXIS, separated by ;]",
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", envvar="NPUBENCH_DRY_RUN", help="Print the points, run none."),
-    ] = False,
-    precision: opt.Precision = None,
-    dataset: opt.Dataset = None,
-    calibration: opt.Calibration = None,
-    samples: opt.Samples = None,
-    faults: opt.Faults = None,
-    batch: opt.Batch = 1,
-    objective: opt.ObjectiveName = "latency",
-    dim: opt.Dims = None,
-    knob: opt.Knobs = None,
-    set_: opt.Settings = None,
-    form: opt.FormOption = Form.TABLE,
-    output: opt.Files = None,
-    force: opt.Force = False,
-    seed: opt.Seed = 0,
-    max_unknown: opt.MaxUnknown = None,
-    strict: opt.Strict = False,
-    fail_if: opt.FailIf = None,
-    quiet: opt.Quiet = False,
-) -> Answer:
-    """A grid of runs over knobs, spec fields and options; Ctrl-C keeps what is finished."""
-    from npubench.cli.progress import progress
-    from npubench.report.sweep_view import plan_view, sweep_view
-    from npubench.study.axes import parse_axis
-    from npubench.study.gates import check_sweep, parse_gates
-    from npubench.study.result import Sweep, SweepPoint
-    from npubench.study.run import RunRequest, make_stamp
-    from npubench.study.serialise import to_json
-    from npubench.study.session import Session
-    from npubench.study.sweep import plan_sweep, sweep_points
-
-    place = opt.make_output(form, output, force=force, quiet=quiet)
-    gates = parse_gates(fail_if or (), max_unknown=max_unknown, strict=strict)
-    session = Session()
-    request = RunRequest(
-        workload=workload,
-        hardware=hw,
-        dims=opt.read_dims(dim),
-        batch=batch,
-        precision=precision,
-        knobs=opt.read_pairs("--knob", knob),
-        overrides=opt.read_pairs("--set", set_),
-        seed=seed,
-        dataset=dataset,
-        calibration=calibration,
-        samples=samples,
-        faults=faults,
-        objective=objective,
-    )
-    plan = plan_sweep(request, [parse_axis(text) for text in axis or ()], session)
-    axes = tuple((one.name, one.values) for one in plan.axes)
-    if dry_run:
-        view = plan_view(workload, hw, [values for values, _ in plan.requests()])
-        return Answer(view, lambda: records("npubench.plan/1", view), place)
-    points: list[SweepPoint] = []
-    left = ""
-    with progress("sweep", quiet=quiet) as step:
-        try:
-            for point in sweep_points(plan, session):
-                points.append(point)
-                step(len(points), len(plan))
-        except KeyboardInterrupt:
-            left = f"{len(points)} of {len(plan)} points are finished"
-    result = Sweep(axes, tuple(points), make_stamp(seed))
-    failed = sum(point.totals is None for point in points)
-    return Answer(
-        view=sweep_view(result),
-        document=lambda: to_json(result),
-        output=place,
-        warnings=(f"{failed} of {len(points)} points failed",) if failed else (),
-        failures=check_sweep(result, gates),
-        interrupted=left,
-        empty=failed == len(points),
-    )
-
-
 for _name, _command, _short, _examples in (
+    (
+        "sweep",
+        sweep,
+        "Run a grid over knobs, fields and options.",
+        (
+            "npubench sweep vgg16 --hw tpuv4i --axis clock=0.7:1.1:0.1GHz",
+            "npubench sweep vgg16 --hw tpuv4i --axis batch=1,8 --pareto latency,energy",
+            "npubench sweep grid.yaml --store grid.db --jobs 2",
+        ),
+    ),
+    (
+        "results",
+        results,
+        "Look into the store of a sweep, or export it.",
+        ("npubench results grid.db --where 'vdd < 0.7' --sort edp --limit 10",),
+    ),
     (
         "pareto",
         pareto,

@@ -87,21 +87,23 @@ class Output:
         return check_target(path, _SUFFIXES, force=self.force)
 
 
-def check_target(path: Path, suffixes: Iterable[str], *, force: bool) -> Problem | None:
+def check_target(
+    path: Path, suffixes: Iterable[str], *, force: bool, option: str = "-o"
+) -> Problem | None:
     """What keeps a file from being written in a form that its suffix names; None for nothing."""
     known = tuple(suffixes)
     try:
         if path.suffix.lower() not in known:
             hint = f"known: {', '.join(known)}"
-            return Problem(f"-o {path}: the suffix decides the format", hint=hint)
+            return Problem(f"{option} {path}: the suffix decides the format", hint=hint)
         if not path.parent.is_dir():
-            return Problem(f"-o {path}: no such folder '{path.parent}'")
+            return Problem(f"{option} {path}: no such folder '{path.parent}'")
         if path.exists() and not path.is_file():
-            return Problem(f"-o {path}: not a regular file")
+            return Problem(f"{option} {path}: not a regular file")
         if path.exists() and not force:
-            return Problem(f"-o {path}: the file exists", hint="--force replaces it")
+            return Problem(f"{option} {path}: the file exists", hint="--force replaces it")
     except OSError as error:  # a name too long, a folder that may not be searched
-        return Problem(f"-o {path}: cannot be written: {error.strerror}")
+        return Problem(f"{option} {path}: cannot be written: {error.strerror}")
     return None
 
 

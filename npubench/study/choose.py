@@ -1,4 +1,4 @@
-"""Which points of a sweep a user wants: the best under constraints, and the front of several figures.
+"""Which points of a sweep a user wants: the best under constraints, the front of several figures.
 
 Figures are those of `Totals` with their short forms, and accuracies: ``top1``, ``top5``,
 ``perplexity``. Points that lack a figure that is asked for are neither best nor on a front.
@@ -14,9 +14,9 @@ import numpy as np
 
 from npubench.errors import OptionError, Problem, did_you_mean
 from npubench.study.gates import METRICS, Condition, parse_condition
-from npubench.study.result import SweepPoint
+from npubench.study.result import SweepChoice, SweepPoint
 
-__all__ = ["FIGURES", "Choice", "Wish", "choose", "parse_wish"]
+__all__ = ["FIGURES", "Wish", "choose", "figure", "parse_wish"]
 
 _SHORT = {
     "latency": "latency_s",
@@ -55,23 +55,6 @@ class Wish:
         return self.minimize is not None or bool(self.constraints) or bool(self.front)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What the points answer; indices into them.
-
-    Attributes:
-        wish: what was asked.
-        allowed: points that meet the constraints.
-        best: the best of these; None where there is none or nothing was to be minimised.
-        front: those of them that no other beats, in the order of the points.
-    """
-
-    wish: Wish
-    allowed: tuple[int, ...]
-    best: int | None
-    front: tuple[int, ...]
-
-
 def parse_wish(minimize: str | None, subject_to: Sequence[str], pareto: str | None) -> Wish:
     """A wish from option texts.
 
@@ -103,19 +86,29 @@ def _figure(name: str, option: str, problems: list[Problem]) -> str:
     return found
 
 
-def choose(points: Sequence[SweepPoint], wish: Wish) -> Choice:
-    """The points that a wish chooses among those that ran."""
-    allowed = tuple(
+def choose(points: Sequence[SweepPoint], wish: Wish) -> SweepChoice | None:
+    """The points that a wish chooses among those that ran; None where nothing was wished."""
+    if not wish.asks:
+        return None
+    allowed = [
         index
         for index, point in enumerate(points)
         if point.totals is not None and all(_meets(point, c) for c in wish.constraints)
-    )
+    ]
     best = None
     if wish.minimize is not None:
         sign = _sign(wish.minimize)
-        known = [(i, value) for i in allowed if (value := figure(points[i], wish.minimize))]
-        best = min(known, key=lambda pair: sign * pair[1], default=(None, 0.0))[0]
-    return Choice(wish, allowed, best, _front(points, allowed, wish.front))
+        values = {index: figure(points[index], wish.minimize) for index in allowed}
+        known = {index: sign * value for index, value in values.items() if value is not None}
+        best = min(known, key=lambda index: known[index], default=None)
+    return SweepChoice(
+        minimize=wish.minimize,
+        subject_to=tuple(condition.text for condition in wish.constraints),
+        pareto=wish.front,
+        allowed=len(allowed),
+        best=best,
+        front=_front(points, allowed, wish.front),
+    )
 
 
 def figure(point: SweepPoint, name: str) -> float | None:

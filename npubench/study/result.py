@@ -26,6 +26,7 @@ __all__ = [
     "RunResult",
     "Stamp",
     "Sweep",
+    "SweepChoice",
     "SweepPoint",
     "Totals",
     "WorkloadStamp",
@@ -313,9 +314,31 @@ class SweepPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class SweepChoice:
+    """Which points of a sweep were asked for; indices into its points.
+
+    Attributes:
+        minimize: figure to be best in (the highest, where higher is better); None for none.
+        subject_to: conditions that points had to meet, as text.
+        pareto: figures of the front; empty for none.
+        allowed: how many points met the conditions.
+        best: the best of them; None where there is none or nothing was to be minimised.
+        front: those of them that no other beats.
+    """
+
+    minimize: str | None
+    subject_to: tuple[str, ...]
+    pareto: tuple[str, ...]
+    allowed: int
+    best: int | None
+    front: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sweep:
-    """A grid and its points, in the order of the axes."""
+    """A grid and its points, in the order of the axes, and what was chosen of them."""
 
     axes: tuple[tuple[str, tuple[str, ...]], ...]
     points: tuple[SweepPoint, ...]
     stamp: Stamp
+    choice: SweepChoice | None = None

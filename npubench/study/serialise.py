@@ -30,6 +30,7 @@ from npubench.study.result import (
     RunResult,
     Stamp,
     Sweep,
+    SweepChoice,
     SweepPoint,
     Totals,
     WorkloadStamp,
@@ -79,6 +80,7 @@ def to_json(result: RunResult | Comparison | Sweep) -> JsonObject:
         "stamp": _plain(result.stamp),
         "axes": [{"name": name, "values": list(values)} for name, values in result.axes],
         "points": [point_to_json(point) for point in result.points],
+        "choice": None if result.choice is None else _plain(result.choice),
     }
 
 
@@ -213,6 +215,20 @@ def _sweep_from_json(data: JsonObject) -> Sweep:
         axes=tuple((axis["name"], tuple(axis["values"])) for axis in data["axes"]),
         points=tuple(point_from_json(point) for point in data["points"]),
         stamp=_record(Stamp, data["stamp"]),
+        choice=_choice_from_json(data.get("choice")),
+    )
+
+
+def _choice_from_json(data: JsonObject | None) -> SweepChoice | None:
+    if data is None:
+        return None
+    return SweepChoice(
+        minimize=data["minimize"],
+        subject_to=tuple(data["subject_to"]),
+        pareto=tuple(data["pareto"]),
+        allowed=data["allowed"],
+        best=data["best"],
+        front=tuple(data["front"]),
     )
 
 

@@ -49,6 +49,7 @@ def sweep_points(
             if found is not None:
                 known[index] = replace(point_from_json(found), axes=axes)
     missing = [i for i in range(len(requests)) if i not in known]
+    fresh: Iterator[SweepPoint]
     if spread is None:
         fresh = (run_point(*requests[i], session) for i in missing)
     else:

@@ -81,7 +81,7 @@ def parse_where(text: str, axes: Sequence[str]) -> Where:
             f"--where '{text}': expected a condition such as 'rows == cols and batch <= 8'"
         ) from None
     names: dict[str, str] = {}
-    problems = [problem for problem in _mistakes(tree, axes, names)]
+    problems = _mistakes(tree, axes, names)
     if problems:
         raise OptionError(
             *(Problem(f"--where '{text}': {what}", hint=hint) for what, hint in problems)

@@ -80,7 +80,7 @@ def test_a_large_sweep_keeps_its_front_and_says_what_it_leaves_out() -> None:
     shown = len(front["fields"][0]["values"])
     assert shown <= MOST_POINTS
     assert f"{shown:,} in all)" in page
-    assert "The first 400 rows; 9,600 more are in the result file." in page
+    assert "9,600 more points are in JSON, CSV and --export." in page
     kept = {v for field in front["fields"] if field["key"] == "energy_j" for v in field["values"]}
     assert 1.0 in kept
     assert lines["joined"]

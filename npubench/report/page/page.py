@@ -114,7 +114,7 @@ def _asset(name: str) -> str:
 def _view(result: Result) -> View:
     if isinstance(result, RunResult):
         return run_view(result, layers=True, verbose=True)
-    return compare_view(result) if isinstance(result, Comparison) else sweep_view(result)
+    return compare_view(result) if isinstance(result, Comparison) else sweep_view(result, MOST_ROWS)
 
 
 def _section(view: View, charts: tuple[_Placed, ...]) -> _Section:
