@@ -23,6 +23,7 @@ from npubench.specs.quantity import Quantity
 __all__ = [
     "OVERLAP",
     "STATIC",
+    "AtSupply",
     "ConstantUse",
     "Cost",
     "FrontMachine",
@@ -37,6 +38,7 @@ __all__ = [
     "Member",
     "Mode",
     "Objective",
+    "Supplied",
     "Switching",
     "System",
     "evaluate",
@@ -332,6 +334,36 @@ class Linked(Protocol):
 
     def with_off_chip_bits_per_s(self, rate: float) -> Machine[Any]:
         """The same machine with links of so many bits a second in all, at most its own."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AtSupply:
+    """A machine as its nominal supply would have it, and what the supply in force makes of that.
+
+    Attributes:
+        nominal: the same machine at its nominal supply.
+        key: equal for machines that are equal at their nominal supplies.
+        energy, frequency, leakage: factors on every dynamic energy, on the clock, on static power.
+    """
+
+    nominal: Machine[Any]
+    key: str
+    energy: float
+    frequency: float
+    leakage: float
+
+
+@runtime_checkable
+class Supplied(Protocol):
+    """A machine whose cycles its supply leaves alone, and whose dynamic energies it scales as one.
+
+    Its results at any supply follow from those at the nominal one.
+    """
+
+    @property
+    def at_supply(self) -> AtSupply | None:
+        """None where that does not hold: no laws, or energies with a supply of their own."""
         ...
 
 

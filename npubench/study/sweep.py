@@ -17,6 +17,7 @@ from npubench.study.run import RunRequest, make_stamp, run
 from npubench.study.serialise import point_from_json, point_to_json
 from npubench.study.session import Session
 from npubench.study.store import SweepStore, content_key
+from npubench.study.supply import run_at_supply
 
 __all__ = ["SweepPlan", "plan_sweep", "point_key", "run_point", "sweep", "sweep_points"]
 
@@ -67,7 +68,7 @@ def sweep_points(
 def run_point(axes: Point, request: RunRequest, session: Session) -> SweepPoint:
     """One point: its figures, or why there are none."""
     try:
-        result = run(request, session)
+        result = run_at_supply(request, session) or run(request, session)
     except InputError as error:
         return SweepPoint(
             axes=axes,

@@ -15,7 +15,7 @@ __all__ = ["SweepFile", "find_sweep_file", "is_sweep_file", "load_sweep_file"]
 
 
 def _texts(given: object) -> object:
-    return tuple(map(_text, given)) if isinstance(given, list) else (_text(given),)
+    return tuple(map(_text, given)) if isinstance(given, (list, tuple)) else (_text(given),)
 
 
 def _text(given: object) -> str:

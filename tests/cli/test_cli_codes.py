@@ -237,7 +237,7 @@ def test_a_signal_keeps_the_finished_points(tmp_path: Path) -> None:
         f"mark = pathlib.Path({str(tmp_path)!r}, 'second')\n"
         "if request.batch > 1:\n"
         "    mark.touch()\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(3)\n"
         "return make_run()"
     )
     indented = "\n".join(f"    {line}" for line in body.splitlines())
@@ -246,11 +246,12 @@ def test_a_signal_keeps_the_finished_points(tmp_path: Path) -> None:
         "study.run = fake\n"
         "import npubench.study.sweep as sweeps\n"
         "sweeps.run = fake\n"
-        "sweeps.plan_sweep = lambda request, axes, session: sweeps.SweepPlan("
-        "request, tuple(axes), frozenset())",
+        "sweeps.plan_sweep = lambda request, axes, session, shape: sweeps.SweepPlan("
+        "request, tuple(axes), frozenset())\n"
+        "sweeps.run_at_supply = lambda request, session: None",
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", driver, "sweep", "m", "--hw", "h", "--axis", "batch=1,2"],
+        [sys.executable, "-c", driver, "sweep", "m", "--hw", "h", "--axis", "batch=1,2,4"],
         env=environment(),
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -264,8 +265,9 @@ def test_a_signal_keeps_the_finished_points(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert stdout.startswith("sweep: resnet50 on tpuv4i: 1 point\n")
-    assert stderr == "interrupted: 1 of 2 points are finished\n"
+    assert stdout.startswith("sweep: resnet50 on tpuv4i: 2 points\n")
+    left = "interrupted: 2 of 3 points are finished; --store FILE would keep them\n"
+    assert stderr == left
 
 
 def pipeline(first: list[str], code: str) -> tuple[int, str]:

@@ -14,6 +14,7 @@ COMMANDS = (
     "run",
     "compare",
     "sweep",
+    "results",
     "pareto",
     "serve",
     "study",

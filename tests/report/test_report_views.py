@@ -11,7 +11,10 @@ from npubench.report.compare_view import compare_view
 from npubench.report.render import Screen, to_csv, to_terminal
 from npubench.report.run_view import constant_notes, coverage_warnings, run_view
 from npubench.report.sweep_view import plan_view, sweep_view
+from npubench.study.axes import Axis
+from npubench.study.grid import SweepPlan
 from npubench.study.result import Comparison, RunResult, Sweep
+from npubench.study.run import RunRequest
 from tests.report.report_records import MODELLED, PARTIAL
 
 SCREEN = Screen(80)
@@ -177,6 +180,9 @@ def test_a_sweep_cut_short_before_its_first_point(sweep: Sweep) -> None:
 
 
 def test_a_plan_lists_its_points() -> None:
-    view = plan_view("resnet50", "tpuv4i", [{"batch": "1"}, {"batch": "4"}])
+    request = RunRequest("resnet50", "tpuv4i")
+    plan = SweepPlan(request, (Axis("batch", ("1", "4")),), {"tpuv4i": frozenset()})
+    view = plan_view(plan, 0.25)
+    assert view.notes == ("About 250 ms in one process, by two of the points.",)
     assert view.title == "sweep: resnet50 on tpuv4i: 2 points, none run"
     assert to_csv(view.record) == "batch\n1\n4\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -21,7 +22,7 @@ from npubench.machines.associative.program import MAX_OPERAND_BITS
 from npubench.machines.associative.spec import AssociativeSpec, CellWriteSpec
 from npubench.machines.common.legalise import legalise
 from npubench.machines.common.voltage import at_supply
-from npubench.machines.protocol import Cost, Legalised, MachineInfo, Objective
+from npubench.machines.protocol import AtSupply, Cost, Legalised, MachineInfo, Objective
 from npubench.specs.loader import SpecDocument
 
 __all__ = ["AssociativeMachine", "build"]
@@ -40,6 +41,20 @@ class AssociativeMachine:
     spec: AssociativeSpec
     sha256: str
     knobs: tuple[tuple[str, str], ...] = ()
+    nominal: AssociativeSpec | None = None
+
+    @cached_property
+    def at_supply(self) -> AtSupply | None:
+        """See `Supplied.at_supply`; cells that switch at a voltage of their own do not scale."""
+        voltage = self.spec.voltage
+        if self.nominal is None or voltage is None or voltage.clock != "scaled":
+            return None
+        if not self.spec.cell.write.scaled:
+            return None
+        factors = voltage.factors()
+        key = hashlib.sha256(repr(self.nominal).encode()).hexdigest()
+        base = AssociativeMachine(self.nominal, self.sha256, self.knobs)
+        return AtSupply(base, key, factors.energy, factors.frequency, factors.leakage)
 
     @cached_property
     def info(self) -> MachineInfo:
@@ -98,8 +113,12 @@ def build(document: SpecDocument) -> AssociativeMachine:
         SpecError: with every mistake of the document.
     """
     spec = document.validate(AssociativeSpec)
+    nominal = spec
+    if spec.voltage is not None:
+        same = spec.voltage.model_copy(update={"supply": spec.voltage.nominal})
+        nominal = spec.model_copy(update={"voltage": same})
     spec = at_supply(spec, spec.voltage, off_chip=_unscaled)
-    return AssociativeMachine(spec, document.sha256, tuple(document.knobs.items()))
+    return AssociativeMachine(spec, document.sha256, tuple(document.knobs.items()), nominal)
 
 
 def _unscaled(part: BaseModel) -> bool:

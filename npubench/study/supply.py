@@ -1,0 +1,87 @@
+"""Points that differ in their supply alone, from one run at the nominal supply.
+
+Where a machine says that its supply changes no cycle and scales every dynamic energy as one
+(`Supplied`), time, energies and shares at any supply are those at the nominal one times its
+factors. The run behind them is always that at the nominal supply, so that a point's figures do not
+hang on which point came first; they equal those of a run of their own to rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from npubench.machines.protocol import STATIC, AtSupply, Supplied
+from npubench.study.result import Coverage, CoverageClass, RunResult, Totals
+from npubench.study.run import RunRequest, run_on
+from npubench.study.session import Session
+
+__all__ = ["run_at_supply"]
+
+
+def run_at_supply(request: RunRequest, session: Session) -> RunResult | None:
+    """The result of a request, its layers left as they are at the nominal supply.
+
+    None where a run of its own is needed: another family, or an accuracy that hangs on the supply.
+
+    Raises:
+        InputError: as `npubench.study.run.run`.
+    """
+    if request.faults is not None:
+        return None
+    machine = session.machine(request.hardware, request.knobs, request.overrides)
+    supplied = machine.at_supply if isinstance(machine, Supplied) else None
+    if supplied is None:
+        return None
+    key = (
+        "nominal",
+        supplied.key,
+        request.workload,
+        tuple(sorted(request.dims.items())),
+        request.batch,
+        request.precision,
+        request.objective,
+        request.measuring,
+    )
+    base = session.keep(key, lambda: run_on(supplied.nominal, request, session))
+    clock_hz = base.clock_hz * supplied.frequency
+    return replace(
+        base,
+        totals=_scaled(base.totals, supplied, clock_hz),
+        coverage=_slowed(base.coverage, supplied.frequency),
+        clock_hz=clock_hz,
+    )
+
+
+def _scaled(totals: Totals, supplied: AtSupply, clock_hz: float) -> Totals:
+    """Cycles and shares stay; static energy follows leakage and time."""
+    static = supplied.leakage / supplied.frequency
+    energies = {
+        name: joules * (static if name == STATIC else supplied.energy)
+        for name, joules in totals.energy_by_component.items()
+    }
+    latency_s = totals.cycles / clock_hz
+    energy_j = sum(energies.values())
+    return replace(
+        totals,
+        latency_s=latency_s,
+        energy_j=energy_j,
+        edp_js=energy_j * latency_s,
+        throughput_ips=totals.throughput_ips * supplied.frequency,
+        tops_per_watt=2 * totals.macs / energy_j / 1e12 if totals.macs and energy_j else None,
+        energy_by_component=energies,
+    )
+
+
+def _slowed(coverage: Coverage, frequency: float) -> Coverage:
+    def class_at(one: CoverageClass) -> CoverageClass:
+        return replace(one, latency_s=one.latency_s / frequency)
+
+    return replace(
+        coverage,
+        modelled=class_at(coverage.modelled),
+        approximated=class_at(coverage.approximated),
+        unknown=class_at(coverage.unknown),
+        operators=tuple(
+            replace(row, latency_s=row.latency_s / frequency) for row in coverage.operators
+        ),
+    )
