@@ -31,6 +31,7 @@ class CoreWork:
         weight_words: the same for weights.
         output_words: partial sums written to the innermost memory that holds outputs; each but
             the first of an output is read back before.
+        input_least: the least that input words may be, however the tile is cut.
         held_writes: writes of held operands into PE registers while they are loaded, those of the
             registers they pass on their way included.
         held_least: the least that these may be, however the tile is cut.
@@ -42,6 +43,7 @@ class CoreWork:
     input_words: IntArray
     weight_words: IntArray
     output_words: IntArray
+    input_least: IntArray
     held_writes: IntArray
     held_least: IntArray
 

@@ -100,10 +100,13 @@ class _Coster:
             "weight_load": mapped.work.load * layer.trips,
             "fill_drain": mapped.work.skew * layer.trips,
         }
-        causes = busy | self._stall(sum(busy.values()), ports)
+        exposed = self._exposed(layer, mapped)
+        alone = self.spec.layer_overlap == "none"
+        waits = sum(exposed.values()) if alone else 0
+        causes = busy | self._stall(sum(busy.values()), ports, waits=waits)
         causes["weight_load"] += load * layer.trips
         causes["fill_drain"] += fill_drain * layer.trips
-        causes |= self._exposed(layer, mapped)
+        causes |= exposed
         energy = _Joules(float)
         self._spend(
             energy, "mac", f"array.formats.{mapped.format}.mac_energy", layer.macs, fmt.mac_energy
@@ -200,11 +203,17 @@ class _Coster:
         """Elements by tensor, each tensor once."""
         return {name: self.network.tensors[name].elements for name in names}
 
-    def _stall(self, busy: int, ports: Ports, cause: str = "stall") -> dict[str, int]:
-        """Cycles for which the slowest memory keeps a busy unit waiting, named by what it moves."""
+    def _stall(
+        self, busy: int, ports: Ports, cause: str = "stall", waits: int = 0
+    ) -> dict[str, int]:
+        """Cycles for which the slowest memory keeps a busy unit waiting, named by what it moves.
+
+        Args:
+            waits: cycles of off-chip transfers that are counted by themselves.
+        """
         slowest, cycles = None, busy
         for memory in self.spec.memories:
-            needed = ports.cycles(self.spec, memory)
+            needed = ports.cycles(self.spec, memory) - (waits if memory.off_chip else 0)
             if needed > cycles:
                 slowest, cycles = memory.name, needed
         if slowest is None:

@@ -16,13 +16,27 @@ import numpy.typing as npt
 from npubench.machines.array.spec import ArraySpec, MemorySpec, Operand
 from npubench.machines.array.tiles import OperandBits
 
-__all__ = ["FloatArray", "Flow", "Resources", "cycles_per_bit", "finished_bits", "next_memories"]
+__all__ = [
+    "AFTER",
+    "ARRAY",
+    "BEFORE",
+    "LEAVE",
+    "ON_TOP",
+    "FloatArray",
+    "Flow",
+    "Resources",
+    "cycles_per_bit",
+    "finished_bits",
+    "next_memories",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
 ARRAY = 0  # the column of array cycles
 BEFORE = 1  # cycles paid on top, before the first tile can run
-AFTER = 2  # cycles paid on top once all is loaded: the last fold's skew, the last tile's way out
+AFTER = 2  # cycles paid on top of everything: the last fold's load and skew
+LEAVE = 3  # cycles in which the last tile leaves, after the array is done
+ON_TOP = [BEFORE, AFTER, LEAVE]
 
 
 def cycles_per_bit(spec: ArraySpec, memory: MemorySpec) -> float:
@@ -59,7 +73,7 @@ class Resources:
         self.spec = spec
         self.reads: dict[str, int] = {}
         self.writes: dict[str, int] = {}
-        column = AFTER
+        column = LEAVE
         for memory in spec.memories:
             column += 1
             self.reads[memory.name] = column
@@ -67,11 +81,21 @@ class Resources:
             self.writes[memory.name] = column
         self.energy = column + 1
         self.count = self.energy + 1
+        outside = {m.name for m in spec.memories if m.off_chip}
+        sides = (self.reads.items(), self.writes.items())
+        self.off_chip = sorted({at for side in sides for name, at in side if name in outside})
+        self.on_chip = [ARRAY, *range(LEAVE + 1, self.energy)]
+        self.on_chip = [at for at in self.on_chip if at not in self.off_chip]
 
     def latency(self, cost: FloatArray) -> FloatArray:
-        """Cycles of each row: the busiest column, and what is paid on top."""
-        busy = np.concatenate([cost[..., :BEFORE], cost[..., AFTER + 1 : self.energy]], axis=-1)
-        return np.asarray(busy.max(axis=-1) + cost[..., BEFORE] + cost[..., AFTER])
+        """Cycles of each row: the busiest column, and what is paid on top.
+
+        Tiles that nothing hides pass the off-chip memories while the die waits, so that what these
+        take in all has them in it.
+        """
+        on_chip = cost[..., self.on_chip].max(axis=-1) + cost[..., BEFORE] + cost[..., LEAVE]
+        off_chip = cost[..., self.off_chip].max(axis=-1)
+        return np.asarray(np.maximum(on_chip, off_chip) + cost[..., AFTER])
 
     def between(
         self, memory: MemorySpec | None, operands: Mapping[str, MemorySpec], bits: OperandBits

@@ -254,6 +254,7 @@ class _Placer:
             reserved_bits=reserved,
             weights_room=weights_memory,
             weights_bits={spec.chain("weight")[-2].name: self.kept_bits + own},
+            streams=spec.layer_overlap == "none",
         )
         exposed = frozenset({"input", "weight", "output"}) - resident
         cost = ArrayCost(

@@ -27,6 +27,8 @@ class Level:
         room_bits: capacity for tiles.
         double_buffered: a tile may take half of the room, unless everything fits whole.
         bits: widths of the operands in it.
+        streams: whether smaller tiles are tried where everything fits whole: something waits for
+            the first tile, or for the last.
         flow: over its outer boundary.
     """
 
@@ -36,6 +38,7 @@ class Level:
     double_buffered: bool
     bits: OperandBits
     flow: Flow
+    streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)

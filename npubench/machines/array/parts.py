@@ -10,7 +10,7 @@ import numpy as np
 
 from npubench.machines.array.core import Core, CoreWork, IntArray
 from npubench.machines.array.extents import Extents
-from npubench.machines.array.flows import AFTER, BEFORE, FloatArray, Resources
+from npubench.machines.array.flows import AFTER, BEFORE, LEAVE, ON_TOP, FloatArray, Resources
 from npubench.machines.array.nests import DoesNotFitError, Level, SearchCounts
 from npubench.machines.array.tiles import ORDERS, LayerTiles, Table, one
 
@@ -130,15 +130,15 @@ class PartMaker:
             inside = np.zeros((table[0].size, self.resources.count))
             for piece in cut:
                 inside[piece.rows] += piece.count[:, None] * self._least(depth + 1, piece.table)
-            inside[:, [BEFORE, AFTER]] = self.least_on_top()
+            inside[:, ON_TOP] = self.least_on_top()
             bound = crossing + np.tile(inside, (len(orders), 1))
         return Part(whole, table, orders, crossing, bound, cut)
 
     def least_on_top(self) -> FloatArray:
-        """The least that is paid on top, before and after: the smallest tile pays least."""
+        """The least of what is paid on top: the smallest tile pays least."""
         table = one(UNIT)
         costs = [self.core_cost(core, core.work(*table), table) for core in self.cores]
-        return np.asarray(np.concatenate(costs).min(axis=0)[[BEFORE, AFTER]])
+        return np.asarray(np.concatenate(costs).min(axis=0)[ON_TOP])
 
     def array_cost(self, core: Core, part: Part) -> FloatArray:
         """Array cost summed over all pieces of each candidate tiling, ragged ones as they are."""
@@ -149,17 +149,19 @@ class PartMaker:
             if number == 0:
                 total[piece.rows, BEFORE] = cost[:, BEFORE]
             total[piece.rows, AFTER] = cost[:, AFTER]
-            cost[:, [BEFORE, AFTER]] = 0.0
+            total[piece.rows, LEAVE] = cost[:, LEAVE]
+            cost[:, ON_TOP] = 0.0
             total[piece.rows] += piece.count[:, None] * cost
         return total
 
     def uncut(self, core: Core, table: Table) -> FloatArray:
         """Vectors nowhere above those of the array on tiles cut in any way.
 
-        Cutting never saves cycles or words. It may save held words some of their way to their PEs.
+        Cutting never saves cycles or words, but for what `CoreWork` has a least of its own.
         """
         work = core.work(*table)
-        return self.core_cost(core, replace(work, held_writes=work.held_least), table)
+        least = replace(work, held_writes=work.held_least, input_words=work.input_least)
+        return self.core_cost(core, least, table)
 
     def _least(self, depth: int, table: Table) -> FloatArray:
         """The array on uncut tiles, and every level from a depth on passing each word once."""
@@ -180,11 +182,16 @@ class PartMaker:
         """The candidates that fit; the whole alone, and True, where it fits."""
         groups = self.cores[0].groups_at_once
         alone = one(whole)
-        if self.tiles.footprint(alone, level.operands, level.bits, groups)[0] <= level.room_bits:
+        whole_fits = bool(
+            self.tiles.footprint(alone, level.operands, level.bits, groups)[0] <= level.room_bits
+        )
+        if whole_fits and not level.streams:
             return alone, True
         room = level.room_bits // 2 if level.double_buffered else level.room_bits
         table = self.tiles.candidates(whole, level.operands, self.cores[0].steps)
         fits = self.tiles.footprint(table, level.operands, level.bits, groups) <= room
+        if whole_fits:
+            fits |= np.all([n == full for n, full in zip(table, whole, strict=True)], axis=0)
         choices = len(_orders(level.operands))
         self.counts.considered += choices * fits.size
         self.counts.too_large += choices * int(fits.size - fits.sum())

@@ -1,7 +1,8 @@
 """The best nest of tiles of a layer: exhaustive in a stated space, with what proves it.
 
 The space: for every on-chip memory, outermost first, a tile (`LayerTiles.candidates`) and an order
-of the loops over tiles; where everything that a memory tiles fits it whole, the tile is the whole.
+of the loops over tiles; where everything that a memory tiles fits it whole, the tile is the whole,
+unless something waits for a tile that nothing hides.
 For the array, every variant of its core (how arrays share a layer, what PEs keep). Every tile of a
 tiling, ragged ones included, takes its own best inner nest; the tiles of the innermost memory
 share one variant.
@@ -23,7 +24,7 @@ import numpy.typing as npt
 
 from npubench.machines.array.core import Core
 from npubench.machines.array.extents import Extents
-from npubench.machines.array.flows import AFTER, BEFORE, FloatArray, Resources
+from npubench.machines.array.flows import AFTER, BEFORE, LEAVE, ON_TOP, FloatArray, Resources
 from npubench.machines.array.goals import Goal
 from npubench.machines.array.nests import Level, Nest, SearchCounts, combinations, nondominated
 from npubench.machines.array.parts import CoreCost, Part, PartMaker
@@ -142,7 +143,7 @@ class LayerSearch:
         part = self._part(0, whole)
         table = one(whole)
         uncut = np.concatenate([self._maker.uncut(core, table) for core in self.cores])
-        uncut[:, [BEFORE, AFTER]] = self._maker.least_on_top()
+        uncut[:, ON_TOP] = self._maker.least_on_top()
         self.counts.considered += (len(self.cores) - 1) * len(part.bound)
         first, second = self.goal.score(around.total(uncut + part.crossing.min(axis=0)))
         costs: list[FloatArray] = []
@@ -203,7 +204,7 @@ class LayerSearch:
         for number, vector in enumerate(weights):
             # What is paid on top is that of the first tile before, and of the last one after.
             vector[BEFORE] = number == 0
-            vector[AFTER] = number + 1 == len(pieces)
+            vector[[AFTER, LEAVE]] = number + 1 == len(pieces)
         least = [w * self._ideal(depth + 1, p) for (p, _), w in zip(pieces, weights, strict=True)]
         cost = part.crossing[index][None, :]
         if not len(self._useful(around.total(cost + sum(least)))):

@@ -13,6 +13,8 @@ from npubench.machines.array.flows import (
     AFTER,
     ARRAY,
     BEFORE,
+    LEAVE,
+    ON_TOP,
     FloatArray,
     Flow,
     Resources,
@@ -75,20 +77,20 @@ class ArrayCost:
         for _, quantity, bits in use:
             rows[:, self.resources.energy] += bits * quantity.value
         rows[:, self.resources.energy] += macs * self.fmt.mac_energy.value
-        rows[:, BEFORE], rows[:, AFTER] = self._on_top(core, table)
+        rows[:, BEFORE], rows[:, AFTER], rows[:, LEAVE] = self._on_top(core, table)
         return np.asarray(rows)
 
-    def _on_top(self, core: Core, table: Table) -> tuple[FloatArray, FloatArray]:
+    def _on_top(self, core: Core, table: Table) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Cycles paid on top of the busiest unit: skews, and tiles that nothing hides.
 
         As the layer's cost counts them (`cost`): operands of the first tile before it runs, the
-        load and skew of the last fold and the way out of the last tile after.
+        load and skew of the last fold, and the way out of the last tile.
         """
         load, fill_drain = core.once(*table)
         after = (load + fill_drain).astype(np.float64)
-        before = np.zeros_like(after)
+        before, leave = np.zeros_like(after), np.zeros_like(after)
         if not self.exposed:
-            return before, after
+            return before, after, leave
         elements = first_tile(core, table)
         chains = {
             "input": self.spec.chain("input"),
@@ -99,10 +101,10 @@ class ArrayCost:
             wait = elements[operand] * self.bits.of(operand)
             wait = wait * cycles_per_bit(self.spec, chains[operand][-1])
             if operand == "output":
-                after = after + wait
+                leave = leave + wait
             else:
                 before = before + wait
-        return before, after
+        return before, after, leave
 
 
 def first_tile(core: Core, table: Table) -> dict[str, FloatArray]:
@@ -135,6 +137,7 @@ def build_levels(
     reserved_bits: int,
     weights_room: MemorySpec | None,
     weights_bits: Mapping[str, int],
+    streams: bool = False,
 ) -> tuple[Level, ...]:
     """The on-chip memories of a layer, outermost first.
 
@@ -144,6 +147,7 @@ def build_levels(
         reserved_bits: room in ``home`` taken by resident activations.
         weights_room: the memory that holds the layer's weights whole, where they stay.
         weights_bits: room taken by weights that stay, by memory.
+        streams: whether the outermost one tries smaller tiles than the whole, see `Level`.
     """
     levels: list[Level] = []
     for memory in reversed(spec.memories):
@@ -165,6 +169,7 @@ def build_levels(
                 double_buffered=memory.double_buffered,
                 bits=replace(bits, output=bits.partial) if accumulators else bits,
                 flow=resources.between(memory, next_memories(spec, memory, operands), bits),
+                streams=streams and not levels,
             )
         )
     return tuple(levels)
@@ -208,7 +213,7 @@ def build_cores(
     b, y, x, k, c = (exact([extent]) for extent in shape.extents)
     whole: Table = (b, y, x, k, c)
     rows = np.concatenate([cost(core, core.work(*whole), whole) for core in cores])
-    rows[:, [BEFORE, AFTER]] = 0.0
+    rows[:, ON_TOP] = 0.0
     return tuple(cores[index] for index in nondominated(rows).tolist())
 
 
@@ -241,6 +246,7 @@ def _unrolled_cores(spec: ArraySpec, fmt: PEFormatSpec, shape: Shape) -> list[Un
             kept_loops,
             sums_in_pe=array.registers.output is not None,
             skewed=array.unrolling.skewed,
+            holds_inputs=spec.counting == "zigzag",
         )
         for unrolling in options
         for kept in kept_options(shape, unrolling, registers, kept_loops)

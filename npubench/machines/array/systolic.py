@@ -144,6 +144,7 @@ class SystolicCore:
             input_words=exact(input_words),
             weight_words=exact(weight_words),
             output_words=exact(output_words),
+            input_least=exact(input_words),
             held_writes=exact(held_writes),
             held_least=exact(held_least),
         )

@@ -173,6 +173,8 @@ class UnrolledCore:
             and reads each input once, without it every product fetches its input.
         sums_in_pe: whether partial sums of the kept loops are added up inside the PE.
         skewed: whether operands enter as in a systolic array, one row and column a cycle.
+        holds_inputs: whether an input that the next product needs too is not read again, as ZigZag
+            counts: where a tile has one row of outputs, output channels follow each other with it.
     """
 
     shape: Shape
@@ -181,6 +183,7 @@ class UnrolledCore:
     kept_loops: tuple[str, ...] = ("FX",)
     sums_in_pe: bool = True
     skewed: bool = False
+    holds_inputs: bool = False
 
     @property
     def groups_at_once(self) -> int:
@@ -212,8 +215,11 @@ class UnrolledCore:
             lines = mapped(y, lambda size: self.shape.swept(1, size, of("OY")))
             columns = mapped(x, lambda size: self.shape.reach(2, size))
             inputs = nest.G * b * c * nest.input_extent[0] * lines * columns * k_passes
+            least = inputs
         else:
-            inputs = products * c * self.shape.kernel * k_passes
+            least = products * c * self.shape.kernel
+            held = self.holds_inputs & (rows == 1)
+            inputs = least * np.where(held, 1, k_passes)
         passes = c_steps * prod(kernel.values())
         if self.sums_in_pe:
             inside = prod(kernel[dim] for dim in self.kept_loops if dim in kernel)
@@ -227,6 +233,7 @@ class UnrolledCore:
             input_words=exact(inputs),
             weight_words=weights,
             output_words=exact(products * k * passes),
+            input_least=exact(least if self.holds_inputs else inputs),
             held_writes=weights * self.weight_copies,
             held_least=weights * self.weight_copies,
         )
