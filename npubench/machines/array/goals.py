@@ -24,7 +24,13 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Goal(Protocol):
-    """See the module."""
+    """See the module.
+
+    Attributes:
+        version: changes whenever what is useful may have changed.
+    """
+
+    version: int
 
     def score(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Two figures of each row; candidates are taken by the first, then by the second."""
@@ -45,6 +51,7 @@ class BestGoal:
 
     figures: Score
     best: tuple[float, float] = (np.inf, np.inf)
+    version: int = 0
 
     def score(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
         """See `Goal.score`."""
@@ -59,7 +66,10 @@ class BestGoal:
         """See `Goal.offer`."""
         if len(first):
             at = int(np.lexsort((second, first))[0])
-            self.best = min(self.best, (float(first[at]), float(second[at])))
+            found = (float(first[at]), float(second[at]))
+            if found < self.best:
+                self.best = found
+                self.version += 1
 
 
 @dataclass(slots=True)
@@ -69,6 +79,7 @@ class FrontGoal:
     figures: Score
     first: FloatArray = field(default_factory=lambda: np.array([-np.inf]))
     second: FloatArray = field(default_factory=lambda: np.array([np.inf]))
+    version: int = 0
 
     def score(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
         """See `Goal.score`."""
@@ -82,6 +93,9 @@ class FrontGoal:
 
     def offer(self, first: FloatArray, second: FloatArray) -> None:
         """See `Goal.offer`."""
+        if not self.useful(first, second).any():
+            return
+        self.version += 1
         firsts = np.concatenate([self.first, first])
         seconds = np.concatenate([self.second, second])
         keep = staircase(firsts, seconds)

@@ -171,15 +171,18 @@ class LayerSearch:
         rank = np.lexsort((second, first))
         cost = np.empty((0, self.resources.count))
         nests: list[Nest] = []
+        version = -1
         while len(rank):
-            alive = rank[self.goal.useful(first[rank], second[rank])]
-            self.counts.bounded += len(rank) - len(alive)
-            if not len(alive):
-                break
+            if version != self.goal.version:
+                version = self.goal.version
+                alive = rank[self.goal.useful(first[rank], second[rank])]
+                self.counts.bounded += len(rank) - len(alive)
+                rank = alive
+                continue
             if self.counts.evaluated >= MOST_EVALUATED:
-                self.counts.open += len(alive)
+                self.counts.open += len(rank)
                 break
-            index, rank = int(alive[0]), alive[1:]
+            index, rank = int(rank[0]), rank[1:]
             bound = around.weights * part.bound[index]
             if depth and len(cost) and bool((around.weights * cost <= bound).all(axis=1).any()):
                 self.counts.dominated += 1
