@@ -279,7 +279,7 @@ for _name, _command, _short, _examples in (
     (
         "list",
         inspection.list_,
-        "List the networks or accelerators that ship.",
+        "List networks, accelerators or scenarios.",
         ("npubench list workloads", "npubench list hw --format json"),
     ),
     (

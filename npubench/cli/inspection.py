@@ -19,21 +19,25 @@ class Kind(StrEnum):
 
     WORKLOADS = "workloads"
     HW = "hw"
+    SCENARIOS = "scenarios"
 
 
 def list_(
-    kind: Annotated[Kind, typer.Argument(metavar="workloads|hw", help="What to list.")],
+    kind: Annotated[Kind, typer.Argument(metavar="workloads|hw|scenarios", help="What to list.")],
     form: opt.FormOption = Form.TABLE,
     output: opt.Files = None,
     force: opt.Force = False,
 ) -> Answer:
-    """The networks or the accelerators that ship with npubench."""
-    from npubench.report.catalog_view import hardware_view, workloads_view
+    """The networks, the accelerators or the scenarios that ship with npubench."""
+    from npubench.report.catalog_view import hardware_view, scenarios_view, workloads_view
+    from npubench.serving.scenario_file import shipped_scenarios
     from npubench.specs.catalog import list_specs, list_workloads
 
     place = opt.make_output(form, output, force=force, quiet=False)
     if kind is Kind.WORKLOADS:
         view = workloads_view(list_workloads())
+    elif kind is Kind.SCENARIOS:
+        view = scenarios_view(shipped_scenarios())
     else:
         view = hardware_view(list_specs())
     return Answer(view, lambda: records("npubench.list/1", view), place)

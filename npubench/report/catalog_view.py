@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from npubench.report.table import Table, View, count, label, number
 from npubench.report.text import plural
+from npubench.serving.scenario_file import ScenarioFile
 from npubench.specs.catalog import SpecEntry, WorkloadEntry
 from npubench.units import scaled
 
-__all__ = ["checked_view", "hardware_view", "workloads_view"]
+__all__ = ["checked_view", "hardware_view", "scenarios_view", "workloads_view"]
 
 
 def workloads_view(entries: Sequence[WorkloadEntry]) -> View:
@@ -55,6 +56,27 @@ def hardware_view(entries: Sequence[SpecEntry]) -> View:
     title = f"hardware: {plural(len(entries), 'accelerator')}"
     note = "Details: npubench show NAME. A path to a YAML file works wherever a name does."
     return View(title, (record.without(*further),), record, (note,))
+
+
+def scenarios_view(entries: Sequence[ScenarioFile]) -> View:
+    """The shipped scenarios."""
+    columns = (
+        label("name", "Scenario"),
+        label("kind", "Kind"),
+        label("networks", "Networks", "clip"),
+        label("title", "Title", "clip"),
+    )
+    record = Table(
+        "",
+        (*columns, label("source", "Source")),
+        tuple(
+            (e.name, e.kind, _joined(n.name for n in e.networks), e.title, e.source)
+            for e in entries
+        ),
+    )
+    note = "Run one with npubench serve NAME --hw HW. A path to a YAML file works as well."
+    title = f"scenarios: {len(entries)}"
+    return View(title, (record.without("networks", "source"),), record, (note,))
 
 
 def _joined(names: Iterable[str]) -> str:

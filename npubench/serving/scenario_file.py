@@ -36,7 +36,13 @@ from npubench.specs.quantity import (
 )
 from npubench.specs.tree import spec_error
 
-__all__ = ["ScenarioFile", "list_scenarios", "load_scenario", "parse_scenario"]
+__all__ = [
+    "ScenarioFile",
+    "list_scenarios",
+    "load_scenario",
+    "parse_scenario",
+    "shipped_scenarios",
+]
 
 # MLPerf Inference rules: SingleStream reports the 90th percentile, all others the 99th.
 _PERCENTILE: Final = {"single_stream": 0.90}
@@ -205,6 +211,14 @@ def list_scenarios() -> dict[str, Path]:
     """The shipped scenarios: name, which is the file's stem, to file."""
     folder = data_folder("workloads") / "scenarios"
     return {p.stem: p for p in sorted(folder.glob("*.yaml"))}
+
+
+def shipped_scenarios() -> tuple[ScenarioFile, ...]:
+    """The shipped scenarios as they stand in their files, by name."""
+    return tuple(
+        SpecDocument.from_file(path, f"workloads/scenarios/{path.name}").validate(ScenarioFile)
+        for path in list_scenarios().values()
+    )
 
 
 def _placed(document: SpecDocument, road: str, text: str) -> Problem:

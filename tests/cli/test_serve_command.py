@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from npubench.serving import simulate
+from npubench.serving import list_scenarios, simulate
 from npubench.study import serve as serve_module
 from tests.cli.in_process import in_process
 from tests.study.schema_check import validate
@@ -68,6 +68,15 @@ def test_a_burst_is_measured_where_the_network_ships_with_weights() -> None:
     (burst,) = [s for s in document["systems"][0]["services"] if s["mode"] == "burst"]
     drop = document["results"][0]["result"]["accuracy_drop"]["value"]
     assert drop == pytest.approx(document["burst_share"] * burst["accuracy_drop"])
+
+
+def test_scenarios_are_listed() -> None:
+    done = in_process(["list", "scenarios", "--format", "json"])
+    assert (done.code, done.stderr) == (0, "")
+    rows = json.loads(done.stdout)["rows"]
+    assert [row["name"] for row in rows] == list(list_scenarios())
+    assert {row["kind"] for row in rows} == {"server", "single_stream", "multi_stream", "offline"}
+    assert in_process(["list", "scenarios"]).stdout.startswith(f"scenarios: {len(rows)}\n")
 
 
 def test_pictures_beside_the_answer(folder: Path) -> None:
