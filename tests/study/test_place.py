@@ -35,7 +35,13 @@ def placed(session: Session, workload: str, hardware: str, **overrides: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("drop", "npu"), [("0", "big"), ("0.5", "big"), ("4.08", "big"), ("4.1", "little")]
+    ("drop", "npu"),
+    [
+        pytest.param("0", "big", marks=pytest.mark.slow),
+        ("0.5", "big"),
+        pytest.param("4.08", "big", marks=pytest.mark.slow),
+        ("4.1", "little"),
+    ],
 )
 def test_the_threshold_admits_or_not(session: Session, drop: str, npu: str) -> None:
     """GoogLeNet loses 4.09 points from 8 to 7 bits and runs faster on more, narrower PEs."""

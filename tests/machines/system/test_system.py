@@ -37,7 +37,7 @@ def system(name: str, **knobs: str) -> SystemMachine:
 
 
 def on(session: Session, hardware: str, precision: str | None = None) -> RunResult:
-    return run(RunRequest("resnet18", hardware, precision=precision), session)
+    return run(RunRequest("vgg16_cifar100", hardware, precision=precision), session)
 
 
 def test_eight_bits_twice_are_the_homogeneous_twin(session: Session) -> None:
@@ -46,7 +46,7 @@ def test_eight_bits_twice_are_the_homogeneous_twin(session: Session) -> None:
     assert both[0].accuracy == both[1].accuracy
     assert both[0].layers == both[1].layers
     services = [
-        build_services(ServiceRequest(("resnet18",), name), session).table.services
+        build_services(ServiceRequest(("vgg16_cifar100",), name), session).table.services
         for name in ("hda:little=8", "hda_twin")
     ]
     assert [replace(s, npu="") for s in services[0]] == [replace(s, npu="") for s in services[1]]
@@ -74,17 +74,17 @@ def test_a_run_is_that_of_its_npu_and_the_others_draw_static_power(session: Sess
 
 def test_gated_npus_draw_nothing(session: Session) -> None:
     alone = on(session, "edge8").totals
-    request = RunRequest("resnet18", "hda", overrides={"idle": "gated"})
+    request = RunRequest("vgg16_cifar100", "hda", overrides={"idle": "gated"})
     gated = run(request, session).totals
     assert gated.energy_by_component == alone.energy_by_component
 
 
 def test_a_shared_memory_leaves_each_npu_its_fair_share(session: Session) -> None:
     """Two links of 12.8 GB/s and 12.8 GB/s of memory: 6.4 each while both work."""
-    table = build_services(ServiceRequest(("resnet18",), "hda:dram=12.8GB/s"), session).table
+    table = build_services(ServiceRequest(("vgg16_cifar100",), "hda:dram=12.8GB/s"), session).table
     halved = {"memories.lpddr4.bandwidth": "6.4 GB/s"}
     for spec, service in zip(("edge8", "edge7"), table.services, strict=True):
-        request = RunRequest("resnet18", spec, overrides=halved)
+        request = RunRequest("vgg16_cifar100", spec, overrides=halved)
         alone = run(request, session).totals.latency_s
         assert service.time_ps[0] == round(alone * 1e12)
     # A run has the memory to itself.
@@ -95,13 +95,15 @@ def test_a_shared_memory_leaves_each_npu_its_fair_share(session: Session) -> Non
 
 def test_a_memory_slower_than_a_link_slows_even_a_single_run(session: Session) -> None:
     slow = on(session, "hda:dram=6.4GB/s").totals.latency_s
-    halved = RunRequest("resnet18", "edge8", overrides={"memories.lpddr4.bandwidth": "6.4 GB/s"})
+    halved = RunRequest(
+        "vgg16_cifar100", "edge8", overrides={"memories.lpddr4.bandwidth": "6.4 GB/s"}
+    )
     assert slow == run(halved, session).totals.latency_s
 
 
 def test_contention_can_be_left_out(session: Session) -> None:
     request = ServiceRequest(
-        ("resnet18",), "hda:dram=12.8GB/s", overrides={"memory.contention": "none"}
+        ("vgg16_cifar100",), "hda:dram=12.8GB/s", overrides={"memory.contention": "none"}
     )
     services = build_services(request, session)
     assert services.table.services[0].time_ps[0] == round(
@@ -154,17 +156,19 @@ def test_energy_of_a_job_rises_with_the_bits(session: Session) -> None:
     assert all(a < b for a, b in itertools.pairwise(dynamic))
 
 
-@pytest.mark.parametrize("bits", [4, 5, 6, 7])
+@pytest.mark.parametrize(
+    "bits", [4, *(pytest.param(bits, marks=pytest.mark.slow) for bits in (5, 6, 7))]
+)
 def test_what_moving_a_share_of_the_work_saves(session: Session, bits: int) -> None:
     """Of MAC energy alone: x (1 - r), with x the share of the energy that moves."""
-    names = ("resnet18", "digits_cnn", "mobilenet_v2")
+    names = ("digits_cnn", "vgg16_cifar100", "mobilenet_v1_cifar100")
 
     def mac(name: str, width: int) -> float:
         result = run(RunRequest(name, f"edge{width}"), session)
         return result.totals.energy_by_component["mac"]
 
     before = {name: mac(name, 8) for name in names}
-    moved = ("digits_cnn", "mobilenet_v2")
+    moved = ("digits_cnn", "vgg16_cifar100")
     after = sum(mac(name, bits if name in moved else 8) for name in names)
     share = sum(before[name] for name in moved) / sum(before.values())
     saving = 1 - after / sum(before.values())
