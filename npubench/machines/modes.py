@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from npubench.machines.protocol import Mode
+from npubench.machines.hosting import Mode
 from npubench.machines.registry import build_machine
 from npubench.specs.header import read_header, turn_knobs
 from npubench.specs.loader import SpecDocument

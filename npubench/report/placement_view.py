@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from npubench.machines.protocol import Member
+from npubench.machines.hosting import Member
 from npubench.report.table import Column, Table, fixed, label, quantity
 from npubench.study.result import Placement, RunResult
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from npubench import units
-from npubench.machines.protocol import MachineInfo, Member
+from npubench.machines.hosting import Member
+from npubench.machines.protocol import MachineInfo
 from npubench.report.placement_view import members_table
 from npubench.report.run_view import origin
 from npubench.report.table import Table, View, label

@@ -13,7 +13,8 @@ from types import MappingProxyType
 from npubench.errors import InputError, OptionError, Problem, did_you_mean
 from npubench.frontend import LoadedNetwork
 from npubench.ir import UnknownLayer
-from npubench.machines.protocol import MachineInfo, Member, System
+from npubench.machines.hosting import Member, System
+from npubench.machines.protocol import MachineInfo
 from npubench.machines.registry import build_machine
 from npubench.specs.catalog import list_specs, list_workloads
 from npubench.specs.header import SpecHeader, knob_corners, read_header

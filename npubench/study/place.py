@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from npubench.machines.protocol import Machine, System
+from npubench.machines.hosting import System
+from npubench.machines.protocol import Machine
 from npubench.serving import Length, NetworkLoad, Policy, Scenario, Service, simulate
 from npubench.study.result import Placement, PlacementOption
 from npubench.study.run import RunRequest, choose_plan

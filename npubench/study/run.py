@@ -20,15 +20,8 @@ from npubench.errors import (
 )
 from npubench.frontend import LoadedNetwork
 from npubench.ir import Network, PrecisionPlan
-from npubench.machines.protocol import (
-    Cost,
-    LayerCost,
-    Legalised,
-    Machine,
-    Objective,
-    System,
-    evaluate,
-)
+from npubench.machines.hosting import System
+from npubench.machines.protocol import Cost, LayerCost, Legalised, Machine, Objective, evaluate
 from npubench.precision.sources import check_precision, find_plan
 from npubench.study.accuracy import Measuring, check_measuring, find_accuracy
 from npubench.study.coverage import measure_coverage

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from npubench.errors import MappingError, OptionError, Problem, did_you_mean
+from npubench.machines.hosting import Linked, Member, Mode, System
 from npubench.machines.modes import open_modes
-from npubench.machines.protocol import OVERLAP, STATIC, Linked, Machine, Member, Mode, System
+from npubench.machines.protocol import OVERLAP, STATIC, Machine
 from npubench.serving import Npu, Policy, Service, ServiceTable, named_policy, to_ps
 from npubench.specs.catalog import WorkloadEntry, find_workload
 from npubench.specs.header import read_header

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from npubench.machines.protocol import Member, Switching
+from npubench.machines.hosting import Member
+from npubench.machines.protocol import Switching
 from npubench.serving import to_ps
 from npubench.specs.modes import SchedulerSpec
 from npubench.study.service_accuracy import Executed, same_plan

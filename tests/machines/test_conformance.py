@@ -20,7 +20,8 @@ from npubench.ir import (
     parse_network,
     parse_precision,
 )
-from npubench.machines.protocol import Cost, Machine, System, evaluate
+from npubench.machines.hosting import System
+from npubench.machines.protocol import Cost, Machine, evaluate
 from npubench.machines.registry import build_machine
 from npubench.specs.catalog import find_spec, list_specs
 from npubench.specs.header import apply_knobs, knob_corners

@@ -9,6 +9,7 @@ from typing import Any
 
 from npubench.errors import MappingError, Problem
 from npubench.ir import Network, PrecisionPlan
+from npubench.machines.hosting import Member
 from npubench.machines.protocol import (
     ConstantUse,
     Cost,
@@ -16,7 +17,6 @@ from npubench.machines.protocol import (
     Legalised,
     Machine,
     MachineInfo,
-    Member,
     Objective,
     evaluate,
 )

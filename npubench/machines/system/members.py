@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from npubench.errors import InputError, Problem, SpecError
+from npubench.machines.hosting import Linked, Member, Mode
 from npubench.machines.modes import open_modes
-from npubench.machines.protocol import Linked, Machine, Member, Mode
+from npubench.machines.protocol import Machine
 from npubench.machines.system.sharing import max_min_shares
 from npubench.machines.system.spec import NpuSpec, SystemSpec
 from npubench.specs.catalog import find_spec
