@@ -73,6 +73,8 @@ class MachineInfo:
         peak_macs_per_s: at the default precision.
         static_power: drawn all the time, as the spec's field of that name gives it; None where
             costs have no component `STATIC`.
+        areas_mm2: area by part; the sum is ``area_mm2``, empty where that is None.
+        leakages_w: static power by part where constants give it; empty otherwise.
     """
 
     name: str
@@ -86,6 +88,8 @@ class MachineInfo:
     clock_hz: float
     peak_macs_per_s: float
     static_power: Quantity | None = None
+    areas_mm2: Mapping[str, float] = field(default_factory=dict)
+    leakages_w: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

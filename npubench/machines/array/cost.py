@@ -15,7 +15,7 @@ from npubench.ir import (
     PrecisionPlan,
     VectorLayer,
 )
-from npubench.machines.array.flows import cycles_per_bit
+from npubench.machines.array.flows import conversion_cycles, cycles_per_bit
 from npubench.machines.array.mapping import ArrayMapping, MappedLayer
 from npubench.machines.array.registers import register_use
 from npubench.machines.array.space import first_tile
@@ -120,6 +120,10 @@ class _Coster:
             mapped.work.held_writes * layer.trips,
         ):
             self._spend(energy, "registers", path, bits, quantity)
+        unit = self.spec.quantization_unit
+        if unit is not None and ports.converted:
+            path = "quantization_unit.energy"
+            self._spend(energy, "quantization_unit", path, ports.converted, unit.energy)
         cycles = sum(causes.values())
         peak = peak_macs_per_cycle(self.spec, mapped.format)
         return self._record(
@@ -153,8 +157,10 @@ class _Coster:
             if operand in mapped.resident or (operand == "output" and not alone):
                 continue
             cause = "last_tile" if operand == "output" else "first_tile"
-            bits = float(count[0]) * mapped.bits.of(operand)
+            bits = float(count[0]) * mapped.bits.off_chip(operand)
             wait[cause] += bits * cycles_per_bit(self.spec, chains[operand][-1])
+            if operand == "weight":
+                wait[cause] += float(conversion_cycles(self.spec, mapped.bits, count)[0])
         trips = layer.trips if alone else 1
         return {cause: math.ceil(cycles) * trips for cause, cycles in wait.items() if cycles}
 
@@ -216,6 +222,9 @@ class _Coster:
             needed = ports.cycles(self.spec, memory) - (waits if memory.off_chip else 0)
             if needed > cycles:
                 slowest, cycles = memory.name, needed
+        unit = self.spec.quantization_unit
+        if unit is not None and (needed := ceil_div(ports.converted, unit.lanes.integer)) > cycles:
+            return {f"{cause}:quantization_unit.weight": needed - busy}
         if slowest is None:
             return {}
         return {f"{cause}:{slowest}.{ports.busiest_operand(slowest)}": cycles - busy}

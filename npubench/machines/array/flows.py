@@ -25,6 +25,7 @@ __all__ = [
     "FloatArray",
     "Flow",
     "Resources",
+    "conversion_cycles",
     "cycles_per_bit",
     "finished_bits",
     "next_memories",
@@ -46,6 +47,17 @@ def cycles_per_bit(spec: ArraySpec, memory: MemorySpec) -> float:
     if memory.bandwidth is not None:
         return spec.clock.value / memory.bandwidth.value
     raise ValueError(f"memory '{memory.name}' has no rate")  # the schema demands one
+
+
+def conversion_cycles(spec: ArraySpec, bits: OperandBits, weights: FloatArray) -> FloatArray:
+    """Cycles in which so many weights on chip are converted, nothing else using their memory."""
+    unit = spec.quantization_unit
+    if unit is None or bits.stored_weight is None:
+        return weights * 0.0
+    memory = spec.chain("weight")[-2]
+    ways = (bits.stored_weight, bits.weight)
+    busy = max(ways) if memory.ports == "separate" else sum(ways)
+    return weights * max(1 / unit.lanes.value, busy * cycles_per_bit(spec, memory))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,9 @@ class Resources:
             self.reads[memory.name] = column
             column += memory.ports == "separate"
             self.writes[memory.name] = column
+        if spec.quantization_unit is not None:
+            column += 1
+            self.unit = column
         self.energy = column + 1
         self.count = self.energy + 1
         outside = {m.name for m in spec.memories if m.off_chip}
@@ -113,6 +128,8 @@ class Resources:
             outer = operands.get(operand)
             if outer is not None:
                 vectors[operand] = self._move(outer, memory, bits.of(operand))
+                if operand == "weight" and outer.off_chip and bits.stored_weight is not None:
+                    vectors[operand] = self._converted(outer, memory, bits.stored_weight, bits)
         revisit, finished = zero, zero
         outer = operands.get("output")
         if outer is not None:
@@ -123,6 +140,18 @@ class Resources:
                 leave = leave + self._read(memory, finished_bits(memory, bits))
             finished = leave - revisit
         return Flow(vectors["input"], vectors["weight"], revisit, finished)
+
+    def _converted(
+        self, outer: MemorySpec, inner: MemorySpec | None, stored: int, bits: OperandBits
+    ) -> FloatArray:
+        """A weight that comes in as it is stored, is read back and written as it is multiplied."""
+        unit = self.spec.quantization_unit
+        assert unit is not None  # nothing has a stored width without one
+        vector = self._move(outer, inner, stored)
+        vector = vector + self._read(inner, stored) + self._write(inner, bits.weight)
+        vector[self.unit] += 1 / unit.lanes.value
+        vector[self.energy] += unit.energy.value
+        return vector
 
     def _move(self, source: MemorySpec | None, target: MemorySpec | None, bits: int) -> FloatArray:
         return self._read(source, bits) + self._write(target, bits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -9,8 +10,9 @@ from npubench.ir import LayerPrecision, Network, PrecisionPlan
 from npubench.machines.array.cost import cost_network, peak_macs_per_cycle
 from npubench.machines.array.fronts import front_network
 from npubench.machines.array.mapping import ArrayMapping, map_network
+from npubench.machines.array.silicon import areas_mm2, leakages_w
 from npubench.machines.array.spec import ArraySpec, MemorySpec, PEFormatSpec
-from npubench.machines.common.area import array_area
+from npubench.machines.array.switching import mode_switch
 from npubench.machines.common.legalise import legalise
 from npubench.machines.common.voltage import at_supply
 from npubench.machines.protocol import Cost, Legalised, MachineInfo, MappingFront, Objective
@@ -34,14 +36,16 @@ class ArrayMachine:
         spec = self.spec
         pairs = {name: _pair(fmt) for name, fmt in spec.array.formats.items()}
         formats = {f for pair in pairs.values() for f in (pair.weight, pair.activation)}
-        default = spec.array.default_format
+        default, areas = spec.array.default_format, areas_mm2(spec)
         return MachineInfo(
             name=spec.name,
             family=spec.family,
             sha256=self.sha256,
             knobs=dict(self.knobs),
             node_nm=None if spec.node is None else spec.node.value * 1e9,
-            area_mm2=_area_mm2(spec),
+            area_mm2=math.fsum(areas.values()) if areas else None,
+            areas_mm2=areas,
+            leakages_w=leakages_w(spec),
             formats=tuple(sorted(formats, key=lambda f: (f.bits, f.name))),
             default_precision=pairs[default],
             clock_hz=spec.clock.value,
@@ -98,6 +102,13 @@ class ArrayMachine:
         """See `FrontMachine.front`."""
         return front_network(self.spec, network, plan)
 
+    def mode_switch(
+        self, network: Network, before: PrecisionPlan, after: PrecisionPlan
+    ) -> tuple[float, float]:
+        """See `Switching.mode_switch`."""
+        found = mode_switch(self.spec, network, before, after)
+        return found.cycles / self.spec.clock.value, found.energy_j
+
 
 def build(document: SpecDocument) -> ArrayMachine:
     """The machine of a spec document.
@@ -110,22 +121,6 @@ def build(document: SpecDocument) -> ArrayMachine:
         spec, spec.voltage, off_chip=lambda part: isinstance(part, MemorySpec) and part.off_chip
     )
     return ArrayMachine(spec, document.sha256, tuple(document.knobs.items()))
-
-
-def _area_mm2(spec: ArraySpec) -> float | None:
-    """The published area, else the sum of PEs and on-chip memories, else None."""
-    if spec.area is not None:
-        return spec.area.value
-    if spec.areas is None:
-        return None
-    array = spec.array
-    pes = array.rows.integer * array.cols.integer * array.count.integer
-    on_chip = sum(
-        memory.capacity.value
-        for memory in spec.memories
-        if not memory.off_chip and memory.capacity is not None
-    )
-    return array_area(spec.areas, pes, on_chip).total
 
 
 def _pair(fmt: PEFormatSpec) -> LayerPrecision:

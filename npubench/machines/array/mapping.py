@@ -9,6 +9,7 @@ import numpy as np
 
 from npubench.errors import MappingError, Problem
 from npubench.ir import LayerPrecision, LoopNest, MacLayer, Network, PrecisionPlan
+from npubench.machines.array.conversion import stored_bits
 from npubench.machines.array.core import Core
 from npubench.machines.array.extents import Shape
 from npubench.machines.array.flows import FloatArray, Resources
@@ -23,7 +24,15 @@ from npubench.machines.array.work import NestWork, measure
 from npubench.machines.common.storage import Residency, keep_on_chip, storage_bits
 from npubench.machines.protocol import Objective
 
-__all__ = ["ArrayMapping", "MappedLayer", "format_of", "home_memory", "map_fronts", "map_network"]
+__all__ = [
+    "ArrayMapping",
+    "MappedLayer",
+    "format_of",
+    "home_memory",
+    "kept_weights",
+    "map_fronts",
+    "map_network",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +132,12 @@ def _map(
     tails = find_tails(network, enabled=spec.vector_unit.fused_tails)
     home = home_memory(spec)
     room = _capacity(home)
-    kept = _kept_weights(spec, network, plan)
+    kept = kept_weights(spec, network, plan)
     if home is not None and "weight" in home.operands:
         room -= sum(kept.values())
     # Half of the home memory may hold activations; the rest is for tiles of the running layer.
     residency = keep_on_chip(network, bits, room // 2, skip=tails.hidden)
-    placer = _Placer(spec, bits, tails, residency, home, kept, objective)
+    placer = _Placer(spec, network, bits, tails, residency, home, kept, objective)
     layers = {layer.name: placer.place(layer, plan) for layer in network.mac_layers}
     return tuple(
         ArrayMapping(
@@ -156,7 +165,7 @@ def _weights_bits(layer: MacLayer, fmt: PEFormatSpec) -> int:
     return layer.nest.weight_elements * fmt.weight_format.bits
 
 
-def _kept_weights(spec: ArraySpec, network: Network, plan: PrecisionPlan) -> dict[str, int]:
+def kept_weights(spec: ArraySpec, network: Network, plan: PrecisionPlan) -> dict[str, int]:
     """Bits of the weights that stay on chip between inferences, by layer, first come first kept.
 
     They may fill three quarters of the outermost on-chip memory for weights; the rest is for the
@@ -186,6 +195,7 @@ class _Placer:
     def __init__(
         self,
         spec: ArraySpec,
+        network: Network,
         bits: Mapping[str, int],
         tails: Tails,
         residency: Residency,
@@ -193,7 +203,7 @@ class _Placer:
         kept: Mapping[str, int],
         objective: Objective | None,
     ) -> None:
-        self.spec, self.bits, self.tails = spec, bits, tails
+        self.spec, self.network, self.bits, self.tails = spec, network, bits, tails
         self.residency, self.home, self.kept = residency, home, kept
         self.objective = objective
         self.resources = Resources(spec)
@@ -207,6 +217,7 @@ class _Placer:
             weight=fmt.weight_format.bits,
             output=self.bits[self.tails.result.get(layer.name, layer.outputs[0])],
             partial=fmt.accumulator_bits,
+            stored_weight=stored_bits(self.spec.quantization_unit, self.network, layer, name),
         )
         resident = self._resident(layer)
         reserved = self.residency.reserved_bits[layer.name]

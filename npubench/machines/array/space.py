@@ -18,6 +18,7 @@ from npubench.machines.array.flows import (
     FloatArray,
     Flow,
     Resources,
+    conversion_cycles,
     cycles_per_bit,
     next_memories,
 )
@@ -98,8 +99,10 @@ class ArrayCost:
             "output": self.spec.chain("output"),
         }
         for operand in sorted(self.exposed):
-            wait = elements[operand] * self.bits.of(operand)
+            wait = elements[operand] * self.bits.off_chip(operand)
             wait = wait * cycles_per_bit(self.spec, chains[operand][-1])
+            if operand == "weight" and self.bits.stored_weight is not None:
+                wait = wait + conversion_cycles(self.spec, self.bits, elements[operand])
             if operand == "output":
                 leave = leave + wait
             else:

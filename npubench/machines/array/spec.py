@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from npubench.errors import InputError
 from npubench.ir import Format, parse_format
+from npubench.machines.array.conversion import QuantizationUnitSpec
 from npubench.machines.array.systolic import Dataflow
 from npubench.machines.common.area import AreaSpec
 from npubench.machines.common.voltage import VoltageSpec
@@ -243,6 +244,9 @@ class ArraySpec(SpecHeader):
         area: of the die, where published.
         areas: what PEs and on-chip memories take, from which the area follows where none is
             published, and designs can be held to equal area.
+        added_areas: what parts take that ``area`` does not cover, by name: a design built on a
+            published one.
+        quantization_unit: makes narrow copies of weights on chip, where there is one.
         voltage: the laws by which energies, leakage and clock follow the supply; off-chip memories
             keep theirs. Constants hold at the nominal supply.
     """
@@ -254,6 +258,8 @@ class ArraySpec(SpecHeader):
     static_power: Power
     area: Area | None = None
     areas: AreaSpec | None = None
+    added_areas: dict[str, Area] | None = None
+    quantization_unit: QuantizationUnitSpec | None = None
     voltage: VoltageSpec | None = None
     layer_overlap: Literal["prefetch", "none"] = "prefetch"
     weights: Literal["fetched", "kept"] = "fetched"
@@ -267,6 +273,11 @@ class ArraySpec(SpecHeader):
                 raise _refuse(f"memories: two memories are called '{name}'")
         if self.counting == "zigzag" and self.array.dataflow != Dataflow.UNROLLED.value:
             raise _refuse("counting 'zigzag' goes with dataflow 'unrolled'")
+        unit = self.quantization_unit
+        for name in () if unit is None else unit.formats:
+            if name not in self.array.formats:
+                names = ", ".join(self.array.formats)
+                raise _refuse(f"quantization_unit.formats: '{name}' is not one of: {names}")
         for operand in OPERANDS:
             chain = self.chain(operand)
             # Results must have somewhere to be added up, and everything comes from outside.

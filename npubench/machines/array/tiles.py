@@ -30,16 +30,30 @@ Table = tuple[IntArray, IntArray, IntArray, IntArray, IntArray]
 
 @dataclass(frozen=True, slots=True)
 class OperandBits:
-    """Bits an element takes, by operand; ``partial`` is the width of an unfinished output."""
+    """Bits an element takes, by operand.
+
+    Attributes:
+        input, weight, output: as the array takes and gives them.
+        partial: of an unfinished output.
+        stored_weight: of a weight off chip, where a unit on chip converts it; None where it comes
+            as the array takes it.
+    """
 
     input: int
     weight: int
     output: int
     partial: int
+    stored_weight: int | None = None
 
     def of(self, operand: str) -> int:
         """The width of ``input``, ``weight`` or ``output``."""
         return {"input": self.input, "weight": self.weight, "output": self.output}[operand]
+
+    def off_chip(self, operand: str) -> int:
+        """The same in the outermost memory."""
+        if operand == "weight" and self.stored_weight is not None:
+            return self.stored_weight
+        return self.of(operand)
 
 
 @dataclass(frozen=True, slots=True)

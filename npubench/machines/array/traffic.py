@@ -15,10 +15,14 @@ __all__ = ["Ports", "mac_traffic", "tensor_traffic"]
 
 @dataclass(slots=True)
 class Ports:
-    """Bits read from and written to each memory for each operand, while being added up."""
+    """Bits read from and written to each memory for each operand, while being added up.
+
+    ``converted`` counts weights through the quantization unit.
+    """
 
     read: Counter[tuple[str, str]] = field(default_factory=Counter)
     written: Counter[tuple[str, str]] = field(default_factory=Counter)
+    converted: int = 0
 
     def bits(self, memory: str) -> tuple[int, int]:
         """(bits read, bits written) of one memory."""
@@ -67,6 +71,7 @@ def mac_traffic(spec: ArraySpec, layer: MappedLayer, trips: int, bias_elements: 
         inner, outer = spec.chain("weight")[-2:]
         ports.read[outer.name, "weight"] += layer.weights_loaded * layer.bits.weight
         ports.written[inner.name, "weight"] += layer.weights_loaded * layer.bits.weight
+    _convert(spec, layer, trips, ports)
     _output_traffic(spec, layer, trips, ports)
     if bias_elements:
         for memory in spec.chain("weight"):
@@ -74,6 +79,21 @@ def mac_traffic(spec: ArraySpec, layer: MappedLayer, trips: int, bias_elements: 
         for memory in spec.chain("weight")[:-1]:
             ports.written[memory.name, "weight"] += bias_elements * layer.bits.partial
     return ports
+
+
+def _convert(spec: ArraySpec, layer: MappedLayer, trips: int, ports: Ports) -> None:
+    """Weights that come in as they are stored: more bits from outside, and a trip to the unit."""
+    stored, narrow = layer.bits.stored_weight, layer.bits.weight
+    if stored is None:
+        return
+    inner, outer = spec.chain("weight")[-2:]
+    count = layer.weights_loaded
+    if "weight" not in layer.resident:
+        count += layer.work.boundaries[inner.name].weight * trips
+    ports.converted += count
+    ports.read[outer.name, "weight"] += count * (stored - narrow)
+    ports.written[inner.name, "weight"] += count * stored  # as stored, beside the narrow copy
+    ports.read[inner.name, "weight"] += count * stored
 
 
 def tensor_traffic(
