@@ -1,4 +1,4 @@
-"""The same work for all: the distinct multiply-accumulate layers of a network, in each tool's form."""
+"""The same work for all: a network's distinct multiply-accumulate layers, in each tool's form."""
 
 from __future__ import annotations
 

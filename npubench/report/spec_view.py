@@ -66,6 +66,7 @@ def spec_view(
         record=record,
         notes=(
             _machine_note(info),
+            *_part_notes(info),
             f"Names: {', '.join((header.name, *header.aliases))}. File {document.path}, "
             f"sha256 {info.sha256[:8]}.",
             f"Source: {header.citation}",
@@ -89,6 +90,8 @@ def spec_facts(
         "sha256": info.sha256,
         "node_nm": info.node_nm,
         "area_mm2": info.area_mm2,
+        "areas_mm2": dict(info.areas_mm2),
+        "leakages_w": dict(info.leakages_w),
         "clock_hz": info.clock_hz,
         "peak_macs_per_s": info.peak_macs_per_s,
         "formats": [str(form) for form in info.formats],
@@ -131,6 +134,21 @@ def _machine_note(info: MachineInfo) -> str:
         f"{engineering(2 * info.peak_macs_per_s, 'OPS')} at {info.default_precision} "
         f"(the default; 2 operations per MAC). Formats: {formats}."
     )
+
+
+def _part_notes(info: MachineInfo) -> tuple[str, ...]:
+    """Area and leakage by part, where there is more than one number to tell."""
+    notes = []
+    for what, parts, unit in (("Area", info.areas_mm2, "mm2"), ("Leakage", info.leakages_w, "W")):
+        if len(parts) > 1:
+            shown = (
+                f"{name.replace('_', ' ')} {significant(value)} {unit}"
+                if unit == "mm2"
+                else f"{name.replace('_', ' ')} {engineering(value, unit)}"
+                for name, value in parts.items()
+            )
+            notes.append(f"{what} by part: {', '.join(shown)}.")
+    return tuple(notes)
 
 
 def _quantities(road: str, node: Node) -> Iterator[_Quantity]:

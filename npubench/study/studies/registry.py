@@ -179,6 +179,33 @@ _ALL = (
             Parameter("sensitivity", "yes", "'yes' changes one assumption after another, or 'no'"),
         ),
     ),
+    Study(
+        "stimpack_burst",
+        "Stimpack's burst mode: speed-up of every network, and where the rest of the time goes",
+        "Seven networks in BF16 and in INT8 on one NPU, weights on chip, streamed and converted, "
+        "or fetched as INT8 copies, beside the speed-up that the paper states.",
+        "stimpack_burst",
+        (
+            Parameter(
+                "networks",
+                "resnet50,mobilenet_v2,vgg16,inception_v3,yolov3,bert_base,rnnt_encoder",
+                "the paper's seven are not public",
+            ),
+            Parameter("batch", "1", "inferences at once"),
+        ),
+    ),
+    Study(
+        "validation",
+        "Array designs against silicon, RTL and vendors' models: predicted over published",
+        "Every published figure that the array family can express, on the specs that ship; none is "
+        "fitted to. What cannot be expressed is listed with the reason.",
+        "validation",
+        (
+            Parameter("parts", "eyeriss,tpuv1,tpuv4i,cmem,nvdla,gemmini,others,matmul", "tables"),
+            Parameter("batch", "64", "of ResNet-50 on TPUv4i"),
+            Parameter("matmuls", "107", "products of the TPU v4 table, evenly spread; 855 are all"),
+        ),
+    ),
 )
 
 STUDIES: Mapping[str, Study] = MappingProxyType({study.name: study for study in _ALL})
