@@ -276,8 +276,8 @@ class ArraySpec(SpecHeader):
         unit = self.quantization_unit
         for name in () if unit is None else unit.formats:
             if name not in self.array.formats:
-                names = ", ".join(self.array.formats)
-                raise _refuse(f"quantization_unit.formats: '{name}' is not one of: {names}")
+                known = ", ".join(self.array.formats)
+                raise _refuse(f"quantization_unit.formats: '{name}' is not one of: {known}")
         for operand in OPERANDS:
             chain = self.chain(operand)
             # Results must have somewhere to be added up, and everything comes from outside.
