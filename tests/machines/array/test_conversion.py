@@ -33,7 +33,7 @@ INT8 = PrecisionPlan(LayerPrecision(parse_format("int8"), parse_format("int8")))
 
 @cache
 def machine(**knobs: str) -> ArrayMachine:
-    built = build_machine(apply_knobs(find_spec("stimpack"), knobs))
+    built = build_machine(apply_knobs(find_spec("stimpack"), {"quantize": "converted", **knobs}))
     assert isinstance(built, ArrayMachine)
     return built
 
@@ -84,7 +84,7 @@ def test_resident_weights_are_converted_once_at_the_switch_and_free_in_a_run() -
 
 
 def test_a_slow_unit_is_what_a_layer_waits_for() -> None:
-    document = apply_knobs(find_spec("stimpack"), {"mode": "burst", "weights": "fetched"})
+    document = apply_knobs(find_spec("stimpack"), {"mode": "burst", "quantize": "converted"})
     slow = build_machine(document.override("quantization_unit.lanes", "1", "--set"))
     net = network()
     cost = evaluate(slow, net, slow.legalise(net, None).executed)
