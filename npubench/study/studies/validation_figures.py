@@ -247,4 +247,4 @@ def gemmini_figures(context: StudyContext) -> Figures:
 
 def other_figures(_context: StudyContext) -> Figures:
     """No spec ships for these."""
-    return Figures({}, "its internals are not public enough for a spec")
+    return Figures({}, "no spec ships for it")
