@@ -34,7 +34,12 @@ def compare_view(comparison: Comparison) -> View:
             f"compare: {plural(len(names), 'workload')} on {plural(machines, 'accelerator')}, "
             f"batch {batch}"
         ),
-        tables=(_machines(comparison), _figures(comparison), _ratios(comparison)),
+        tables=(
+            _machines(comparison),
+            _figures(comparison),
+            _ratios(comparison),
+            *_normalised(comparison),
+        ),
         record=_record(comparison),
         findings=_winners(comparison, names),
         notes=_notes(comparison),
@@ -120,6 +125,41 @@ def _ratios(comparison: Comparison) -> Table:
     return Table("", columns, rows, emphasis=means)
 
 
+def _normalised(comparison: Comparison) -> tuple[Table, ...]:
+    """Energies and areas at the baseline's node beside those as built; none where nodes agree."""
+    found = comparison.normalised
+    if found is None:
+        return ()
+    pairs = list(zip(comparison.runs, found.runs, strict=True))
+    energies = [value for run, at in pairs for value in (run.totals.energy_j, at.energy_j)]
+    columns = (
+        label("workload", "Workload", "shorten"),
+        label("hardware", "Accelerator", "shorten"),
+        number("node_nm", "Node", "nm"),
+        quantity("energy_j", "Energy", "J", energies),
+        quantity("normalised_energy_j", f"at {found.node_nm:g} nm", "J", energies),
+        quantity("normalised_edp_js", "EDP there", "J*s", [at.edp_js for _, at in pairs]),
+        quantity("area_mm2", "Area", "mm2", []),
+        quantity("normalised_area_mm2", f"at {found.node_nm:g} nm", "mm2", []),
+    )
+    rows = tuple(
+        (
+            workload,
+            run.hardware.name,
+            run.hardware.node_nm,
+            run.totals.energy_j,
+            at.energy_j,
+            at.edp_js,
+            run.totals.area_mm2,
+            at.area_mm2,
+        )
+        for workload, (run, at) in zip(
+            _once(run.workload.name for run, _ in pairs), pairs, strict=True
+        )
+    )
+    return (Table(f"As built, and at the {found.node_nm:g} nm of the baseline", columns, rows),)
+
+
 def _record(comparison: Comparison) -> Table:
     ratios = {(r.workload, r.hardware): r for r in comparison.ratios}
     keys = (
@@ -182,6 +222,17 @@ def _tied(runs: list[RunResult], values: list[float]) -> str:
     )
 
 
+def _node_note(comparison: Comparison) -> str:
+    found = comparison.normalised
+    if found is None:
+        return "Technology nodes differ: figures are as built, not normalised to one node."
+    return (
+        "Technology nodes differ: ratios are of figures as built. Energy on the die and area at "
+        f"{found.node_nm:g} nm by {found.law}, uncertain by a factor of 4 over large steps; clocks "
+        "and off-chip memory stay as built."
+    )
+
+
 def _notes(comparison: Comparison) -> tuple[str, ...]:
     runs = comparison.runs
     nodes = {run.hardware.node_nm for run in runs}
@@ -195,11 +246,7 @@ def _notes(comparison: Comparison) -> tuple[str, ...]:
         "Latency, energy, EDP: lower is better. "
         f"Ratio: this accelerator over {comparison.baseline} on the same workload.",
         *placements_note(runs),
-        *(
-            ("Technology nodes differ: figures are as built, not normalised to one node.",)
-            if len(nodes) > 1
-            else ()
-        ),
+        *((_node_note(comparison),) if len(nodes) > 1 else ()),
         *assumed,
         f"npubench {runs[0].stamp.npubench}.",
     )

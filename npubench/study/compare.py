@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from npubench.errors import InputError, OptionError, Problem, did_you_mean
+from npubench.study.normalise import normalise
 from npubench.study.result import Comparison, Options, Ratio, RunResult
 from npubench.study.run import RunRequest, run
 from npubench.study.session import Session, parse_hardware
@@ -98,7 +99,8 @@ def compare_runs(runs: Sequence[RunResult], labels: Sequence[str], base: str) ->
 
     Every workload must have a run on every machine, and machines and workloads names of their own.
     """
-    return Comparison(base, tuple(runs), _ratios(runs, labels, base))
+    ratios = _ratios(runs, labels, base)
+    return Comparison(base, tuple(runs), ratios, normalise(runs, base))
 
 
 def _check_names(workloads: Sequence[str], hardware: Sequence[str]) -> None:

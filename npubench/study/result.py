@@ -18,6 +18,8 @@ __all__ = [
     "Coverage",
     "CoverageClass",
     "HardwareStamp",
+    "Normalised",
+    "NormalisedRun",
     "OperatorCoverage",
     "Options",
     "Placement",
@@ -287,16 +289,43 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True)
+class NormalisedRun:
+    """A run's energy and area at another node; None where the law does not cover its own."""
+
+    workload: str
+    hardware: str
+    energy_j: float | None = None
+    edp_js: float | None = None
+    area_mm2: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """Runs of designs of different nodes at one node.
+
+    Attributes:
+        node_nm: that node.
+        law: by which energies and areas were brought there.
+        runs: in the order of the comparison's.
+    """
+
+    node_nm: float
+    law: str
+    runs: tuple[NormalisedRun, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """Several workloads on several machines, with ratios to a named baseline.
 
     ``ratios`` ends with one row per machine whose workload is ``geomean`` when there are two or
-    more workloads.
+    more workloads. ``normalised`` is there where nodes differ.
     """
 
     baseline: str
     runs: tuple[RunResult, ...]
     ratios: tuple[Ratio, ...]
+    normalised: Normalised | None = None
 
 
 @dataclass(frozen=True, slots=True)

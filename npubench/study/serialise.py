@@ -22,6 +22,8 @@ from npubench.study.result import (
     Coverage,
     CoverageClass,
     HardwareStamp,
+    Normalised,
+    NormalisedRun,
     OperatorCoverage,
     Options,
     Placement,
@@ -74,6 +76,7 @@ def to_json(result: RunResult | Comparison | Sweep) -> JsonObject:
             "baseline": result.baseline,
             "runs": [_run_to_json(run) for run in result.runs],
             "ratios": [_plain(ratio) for ratio in result.ratios],
+            "normalised": _normalised_to_json(result.normalised),
         }
     return {
         "schema": SWEEP,
@@ -207,7 +210,21 @@ def _comparison_from_json(data: JsonObject) -> Comparison:
         baseline=data["baseline"],
         runs=tuple(_run_from_json(run) for run in data["runs"]),
         ratios=tuple(_record(Ratio, ratio) for ratio in data["ratios"]),
+        normalised=_normalised_from_json(data.get("normalised")),
     )
+
+
+def _normalised_to_json(normalised: Normalised | None) -> JsonObject | None:
+    if normalised is None:
+        return None
+    return _plain(normalised) | {"runs": [_plain(run) for run in normalised.runs]}
+
+
+def _normalised_from_json(data: JsonObject | None) -> Normalised | None:
+    if data is None:
+        return None
+    runs = tuple(_record(NormalisedRun, run) for run in data["runs"])
+    return Normalised(data["node_nm"], data["law"], runs)
 
 
 def _sweep_from_json(data: JsonObject) -> Sweep:
