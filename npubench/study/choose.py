@@ -13,18 +13,11 @@ from types import MappingProxyType
 import numpy as np
 
 from npubench.errors import OptionError, Problem, did_you_mean
-from npubench.study.gates import METRICS, Condition, parse_condition
+from npubench.study.gates import METRICS, SHORT_FORMS, Condition, parse_condition
 from npubench.study.result import SweepChoice, SweepPoint
 
 __all__ = ["FIGURES", "Wish", "choose", "figure", "parse_wish"]
 
-_SHORT = {
-    "latency": "latency_s",
-    "energy": "energy_j",
-    "edp": "edp_js",
-    "throughput": "throughput_ips",
-    "area": "area_mm2",
-}
 _ACCURACIES = ("top1", "top5", "perplexity")
 _HIGHER_IS_BETTER = frozenset(
     {"throughput_ips", "tops_per_watt", "utilization", "top1", "top5", "macs"}
@@ -79,9 +72,9 @@ def parse_wish(minimize: str | None, subject_to: Sequence[str], pareto: str | No
 
 
 def _figure(name: str, option: str, problems: list[Problem]) -> str:
-    found = _SHORT.get(name, name)
+    found = SHORT_FORMS.get(name, name)
     if found not in FIGURES:
-        hint = did_you_mean(name, (*FIGURES, *_SHORT))
+        hint = did_you_mean(name, (*FIGURES, *SHORT_FORMS))
         problems.append(Problem(f"{option}: no figure '{name}'", hint=hint))
     return found
 

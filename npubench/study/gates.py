@@ -21,6 +21,7 @@ from npubench.study.result import Comparison, Coverage, Ratio, RunResult, Sweep,
 
 __all__ = [
     "METRICS",
+    "SHORT_FORMS",
     "Condition",
     "Gates",
     "check_comparison",
@@ -45,7 +46,7 @@ METRICS: Mapping[str, str] = MappingProxyType(
         "area_mm2": "area",
     }
 )
-_SHORT = {
+SHORT_FORMS = {
     "latency": "latency_s",
     "energy": "energy_j",
     "edp": "edp_js",
@@ -218,12 +219,12 @@ def parse_condition(
                 hint="such as 'edp > 2e-6', 'latency >= 5 ms' or 'edp > 1.05x'",
             )
         )
-    metric = _SHORT.get(match["metric"], match["metric"])
+    metric = SHORT_FORMS.get(match["metric"], match["metric"])
     if metric not in metrics:
         raise OptionError(
             Problem(
                 f"{option} '{text}': unknown metric '{match['metric']}'",
-                hint=did_you_mean(match["metric"], (*metrics, *_SHORT), listed=len(metrics)),
+                hint=did_you_mean(match["metric"], (*metrics, *SHORT_FORMS), listed=len(metrics)),
             )
         )
     limit = match["limit"].strip()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from npubench.errors import OptionError, Problem, did_you_mean
 from npubench.study.choose import FIGURES, figure
+from npubench.study.gates import SHORT_FORMS
 from npubench.study.result import Sweep, SweepPoint
 from npubench.study.run import make_stamp
 from npubench.study.serialise import point_from_json
@@ -16,13 +17,6 @@ from npubench.units import UnitError, parse_any
 
 __all__ = ["read_stored"]
 
-_SHORT = {
-    "latency": "latency_s",
-    "energy": "energy_j",
-    "edp": "edp_js",
-    "throughput": "throughput_ips",
-    "area": "area_mm2",
-}
 _WORDS = ("workload", "hardware", "status")
 
 
@@ -56,7 +50,7 @@ def read_stored(
     for point in points:
         for name, value in point.axes.items():
             axes.setdefault(name, {})[value] = None
-    names = [*axes, *_WORDS, *FIGURES, *_SHORT]
+    names = [*axes, *_WORDS, *FIGURES, *SHORT_FORMS]
     conditions = [parse_where(text, names) for text in where]
     rows = [(point, _values(point)) for point in points]
     kept = [
@@ -84,7 +78,7 @@ def _values(point: SweepPoint) -> dict[str, str]:
         value = figure(point, name)
         if value is not None:
             values[name] = repr(value)
-    values |= {short: values[name] for short, name in _SHORT.items() if name in values}
+    values |= {short: values[name] for short, name in SHORT_FORMS.items() if name in values}
     return values
 
 
