@@ -13,6 +13,7 @@ from npubench.errors import OptionError
 
 if TYPE_CHECKING:
     from npubench.report.table import View
+    from npubench.study.choose import Wish
     from npubench.study.result import SweepPoint
     from npubench.study.run import RunRequest
     from npubench.study.session import Session
@@ -69,7 +70,9 @@ def sweep(
     sample: Annotated[
         str | None,
         typer.Option(
-            "--sample", metavar="KIND:COUNT", help="Some points: random:200 or lhs:200 (seeded)."
+            "--sample",
+            metavar="KIND:COUNT",
+            help="Some points: random:200, lhs:200 or guided:200 (seeded).",
         ),
     ] = None,
     minimize: Annotated[
@@ -181,11 +184,16 @@ def sweep(
     )
     conditions = (*file.subject_to, *(subject_to or ()))
     wish = parse_wish(minimize or file.minimize, conditions, pareto or file.pareto)
+    guided = shape.sample is not None and shape.sample.kind == "guided"
+    if guided:
+        _check_guided(wish, jobs, dask, dry_run=dry_run)
     session = Session()
     plan = plan_sweep(request, axes, session, shape)
     if dry_run:
         return _dry_run(plan, session, place)
-    points, left = _run(plan, session, store, resume, _spread(jobs, dask), quiet=quiet)
+    points, left = _run(
+        plan, session, store, resume, _spread(jobs, dask), wish if guided else None, quiet=quiet
+    )
     names = tuple((one.name, one.values) for one in plan.axes)
     result = Sweep(names, points, make_stamp(seed), choose(points, wish))
     failed = sum(point.totals is None for point in points)
@@ -275,25 +283,46 @@ def _spread(jobs: int, dask: str | None) -> Spread | None:
     return over_processes(jobs) if jobs != 1 else None
 
 
+def _check_guided(wish: Wish, jobs: int, dask: str | None, *, dry_run: bool) -> None:
+    from npubench.study.guided import check_guided
+
+    if jobs != 1 or dask is not None:
+        raise OptionError(
+            "sweep: --sample guided asks for one point after another: no --jobs or --dask with it"
+        )
+    if dry_run:
+        raise OptionError("sweep: --sample guided chooses its points as they run: no --dry-run")
+    check_guided(wish)
+
+
 def _run(
     plan: SweepPlan,
     session: Session,
     store: Path | None,
     resume: Path | None,
     spread: Spread | None,
+    towards: Wish | None,
     *,
     quiet: bool,
 ) -> tuple[tuple[SweepPoint, ...], str]:
-    """The points that finished, and what is left where Ctrl-C came."""
+    """The points that finished, and what is left where Ctrl-C came.
+
+    ``towards`` is what a guided sample searches for.
+    """
     import contextlib
 
     from npubench.cli.progress import interruptible, progress
+    from npubench.study.guided import guided_points
     from npubench.study.store import SweepStore
     from npubench.study.sweep import sweep_points
 
     if store is not None and resume is not None:
         raise OptionError("sweep: give --store or --resume, not both")
     kept = store or resume
+    sample = plan.shape.sample
+    count = len(plan)
+    if towards is not None and sample is not None:
+        count = min(count, sample.count)
     points: list[SweepPoint] = []
     with contextlib.ExitStack() as stack:
         opened = None
@@ -302,14 +331,19 @@ def _run(
         step = stack.enter_context(progress("sweep", quiet=quiet))
         interrupt = stack.enter_context(interruptible())
         with contextlib.suppress(KeyboardInterrupt):
-            for point in sweep_points(plan, session, opened, spread):
+            running = (
+                sweep_points(plan, session, opened, spread)
+                if towards is None
+                else guided_points(plan, session, towards, opened)
+            )
+            for point in running:
                 points.append(point)
-                step(len(points), len(plan))
+                step(len(points), count)
                 if interrupt.pressed:
                     break
-    if len(points) == len(plan):
+    if len(points) == count:
         return tuple(points), ""
-    left = f"{len(points)} of {len(plan)} points are finished"
+    left = f"{len(points)} of {count} points are finished"
     how = f"; --resume {kept} goes on from there" if kept else "; --store FILE would keep them"
     return tuple(points), left + how
 

@@ -16,7 +16,7 @@ from npubench.errors import OptionError, Problem, did_you_mean
 from npubench.study.gates import METRICS, SHORT_FORMS, Condition, parse_condition
 from npubench.study.result import SweepChoice, SweepPoint
 
-__all__ = ["FIGURES", "Wish", "choose", "figure", "parse_wish"]
+__all__ = ["FIGURES", "Wish", "broken", "choose", "cost", "figure", "parse_wish"]
 
 _ACCURACIES = ("top1", "top5", "perplexity")
 _HIGHER_IS_BETTER = frozenset(
@@ -115,6 +115,17 @@ def figure(point: SweepPoint, name: str) -> float | None:
         return accuracy.value if accuracy.metric == name else None
     value = None if point.totals is None else getattr(point.totals, name)
     return None if value is None else float(value)
+
+
+def cost(point: SweepPoint, name: str) -> float | None:
+    """One figure of a point so that lower is better: its negative where higher is."""
+    value = figure(point, name)
+    return None if value is None else _sign(name) * value
+
+
+def broken(point: SweepPoint, wish: Wish) -> int:
+    """How many constraints of a wish a point does not meet."""
+    return sum(not _meets(point, condition) for condition in wish.constraints)
 
 
 def _meets(point: SweepPoint, condition: Condition) -> bool:

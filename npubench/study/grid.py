@@ -32,7 +32,8 @@ class Sample:
 
     Attributes:
         kind: ``random`` points without repetition, or ``lhs``, a Latin hypercube: every axis is cut
-            into ``count`` equal parts, each of which one point lies in.
+            into ``count`` equal parts, each of which one point lies in; or ``guided``, where an
+            optimiser chooses while points run: see `npubench.study.guided`.
         count: points asked for; ``lhs`` may give fewer where values of an axis are.
         seed: of the choice.
     """
@@ -82,9 +83,12 @@ class SweepPlan:
 
     @cached_property
     def points(self) -> tuple[tuple[str, ...], ...]:
-        """Each point's values, in the order of the axes; the last axis varies fastest."""
+        """Each point's values, in the order of the axes; the last axis varies fastest.
+
+        Of a guided sample all that it may choose from.
+        """
         names = [axis.name for axis in self.axes]
-        bundles = self._bundles()
+        bundles = self.bundles()
         sample = self.shape.sample
         combined: Iterator[tuple[tuple[tuple[str, str], ...], ...]]
         if sample is not None and sample.kind == "lhs":
@@ -100,7 +104,7 @@ class SweepPlan:
             kept = _drawn(kept, sample)
         return tuple(kept)
 
-    def _bundles(self) -> list[tuple[tuple[tuple[str, str], ...], ...]]:
+    def bundles(self) -> list[tuple[tuple[tuple[str, str], ...], ...]]:
         """Axes that vary on their own, one bundle of (name, value) pairs each; zipped ones as one.
 
         A group stands where the first of its axes stands.
@@ -152,14 +156,14 @@ class SweepPlan:
 
 
 def parse_sample(text: str, seed: int) -> Sample:
-    """A sample from ``random:200`` or ``lhs:200``.
+    """A sample from ``random:200``, ``lhs:200`` or ``guided:200``.
 
     Raises:
         OptionError: another form.
     """
     kind, _, count = text.partition(":")
-    if kind not in ("random", "lhs") or not count.isdecimal() or int(count) < 1:
-        raise OptionError(f"--sample '{text}': expected random:COUNT or lhs:COUNT")
+    if kind not in ("random", "lhs", "guided") or not count.isdecimal() or int(count) < 1:
+        raise OptionError(f"--sample '{text}': expected random:COUNT, lhs:COUNT or guided:COUNT")
     return Sample(kind, int(count), seed)
 
 

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 import npubench
-from npubench.errors import InputError
+from npubench.errors import InputError, OptionError
 from npubench.specs.header import read_header
 from npubench.study.axes import Axis
 from npubench.study.grid import Shape, SweepPlan, plan_sweep
@@ -40,7 +40,10 @@ def sweep_points(
 
     Raises:
         InputError: the store cannot be written.
+        OptionError: a guided sample, which `npubench.study.guided` runs.
     """
+    if plan.shape.sample is not None and plan.shape.sample.kind == "guided":
+        raise OptionError("a guided sample chooses its points as they run: see guided_points")
     requests = list(plan.requests())
     keys = [point_key(request, session) for _, request in requests] if store is not None else []
     known: dict[int, SweepPoint] = {}

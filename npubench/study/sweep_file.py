@@ -35,7 +35,7 @@ class SweepFile(SpecModel):
         axes: values by name, as ``--axis`` takes them: a text with commas and ranges, or a list.
         zip: groups of axes that advance together, each ``name,name``.
         where: conditions between axes.
-        sample: ``random:COUNT`` or ``lhs:COUNT``.
+        sample: ``random:COUNT``, ``lhs:COUNT`` or ``guided:COUNT``.
         minimize, subject_to, pareto: what to choose.
         precision, objective, batch, dims, knobs, set: of every point.
         dataset, calibration, samples, faults: how to measure accuracy.

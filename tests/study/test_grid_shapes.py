@@ -77,7 +77,7 @@ def test_mistakes_of_a_shape_are_told_before_anything_runs() -> None:
             plan_sweep(REQUEST, axes, Session(), shape)
         assert str(caught.value) == message
     for text in ("random", "lhs:0", "grid:5", "random:x"):
-        with pytest.raises(OptionError, match="expected random:COUNT or lhs:COUNT"):
+        with pytest.raises(OptionError, match="expected random:COUNT, lhs:COUNT or guided:COUNT"):
             parse_sample(text, 0)
 
 
