@@ -117,7 +117,7 @@ SPECS = (
         "no family",
         spec("family: array\n", ""),
         "npu.yaml:3:1: missing key 'family'",
-        "  known: array, associative",
+        "  known: array, associative, system",
     ),
     hardware(
         "alias",

@@ -36,10 +36,17 @@ def test_what_a_machine_does_not_count_is_missing_and_not_zero() -> None:
     (section,) = run_schedule(request, ("w8a8", "w8a8", "w4a4")).sections
     # w4a4 runs as w8a8 there: the widths executed do not change.
     assert section.column("switch_s") == (0.0, 0.0, 0.0)
-    request = RunRequest("digits_cnn", "tpuv4i")
-    (section,) = run_schedule(request, ("w8a8", "bf16")).sections
+    request = RunRequest("digits_cnn", "hda")
+    (section,) = run_schedule(request, ("w8a8", "w7a7")).sections
     assert section.column("switch_s") == (0.0, None)
     assert "is not modelled" in section.notes[-1]
+
+
+def test_an_array_runs_empty_before_other_widths() -> None:
+    request = RunRequest("digits_cnn", "tpuv4i")
+    (section,) = run_schedule(request, ("w8a8", "bf16")).sections
+    # 128 rows and 128 columns at 1.05 GHz.
+    assert section.column("switch_s") == (0.0, pytest.approx((128 + 128) / 1.05e9))
 
 
 def test_on_the_command_line(tmp_path: Path) -> None:
