@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from npubench.errors import OptionError
 from npubench.report.charts.model import Field, PointChart, RooflineChart, StackChart, front
 from npubench.report.charts.of_results import chart_of, charts_of, choose_fields
 from npubench.report.charts.picture import picture
+from npubench.study.choose import choose, parse_wish
 from npubench.study.result import Comparison, RunResult, Sweep
 
 
@@ -107,3 +109,28 @@ def test_pictures_are_the_same_bytes_each_time(
         data = picture(chart, form)
         assert data.startswith(magic)
         assert data == picture(chart, form)
+
+
+def test_every_combination_of_the_other_axes_is_a_line_of_its_own(sweep: Sweep) -> None:
+    done = next(point for point in sweep.points if point.totals is not None)
+    axes = (("vdd", ("0.5", "0.6")), ("batch", ("1", "2")), ("precision", ("w8a8", "w4a4")))
+    grid = [
+        dict(zip(("vdd", "batch", "precision"), row, strict=True))
+        for row in itertools.product(*(values for _, values in axes))
+    ]
+    points = tuple(replace(done, axes=row, workload=f"n{i % 4}") for i, row in enumerate(grid))
+    chart = chart_of(Sweep(axes, points, sweep.stamp), "lines")
+    assert isinstance(chart, PointChart)
+    drawn = list(zip(chart.field(chart.color).values, chart.field(chart.x).values, strict=True))
+    assert len(set(drawn)) == len(drawn) == 8
+    assert " and 2 more: " in chart.title
+
+
+def test_a_front_is_drawn_over_the_figures_it_was_asked_for(sweep: Sweep) -> None:
+    choice = choose(sweep.points, parse_wish(None, (), "edp,latency"))
+    asked = chart_of(replace(sweep, choice=choice), "pareto")
+    plain = chart_of(sweep, "pareto")
+    assert isinstance(asked, PointChart)
+    assert isinstance(plain, PointChart)
+    assert (plain.x, plain.y) == ("latency_s", "energy_j")
+    assert (asked.x, asked.y) == ("edp_js", "latency_s")

@@ -226,22 +226,40 @@ def _points(result: Sweep, *, joined: bool) -> PointChart:
     figures = _figures([totals for _, totals in done], [point.accuracy for point, _ in done])
     moving = [axis for axis in axes if axis.varies]
     numbers = [axis for axis in moving if axis.numeric]
-    subject = " and ".join(
-        dict.fromkeys(f"{point.workload} on {point.hardware}" for point, _ in done)
-    )
+    subject = _subject(result)
     if joined and not numbers:
         raise OptionError("no axis of numbers varies: there is no line to draw")
     fields = (*axes, *figures)
     if joined:
         across = numbers[0].key
-        color = next((axis.key for axis in moving if axis.key != across), "")
+        others = [axis for axis in moving if axis.key != across]
+        if len(others) > 1:
+            # One line for each combination: one that joined several would run to and fro.
+            texts = [" ".join(point.axes[axis.key] for axis in others) for point, _ in done]
+            others = [Field("series", ", ".join(axis.key for axis in others), "", tuple(texts))]
+            fields = (*fields, *others)
+        color = others[0].key if others else ""
         return PointChart(f"{subject}: EDP", fields, across, "edp_js", color, joined=True)
     color = (
         min(moving, key=lambda axis: (axis.numeric, len(set(axis.values)))).key if moving else ""
     )
-    return PointChart(
-        f"{subject}: {len(done)} points", fields, "latency_s", "energy_j", color, front=True
-    )
+    x, y = _front_fields(result, fields)
+    return PointChart(f"{subject}: {len(done)} points", fields, x, y, color, front=True)
+
+
+def _subject(result: Sweep) -> str:
+    """What ran on what: the first two of many."""
+    pairs = list(dict.fromkeys(f"{p.workload} on {p.hardware}" for p in result.points if p.totals))
+    more = f" and {len(pairs) - 2} more" if len(pairs) > 2 else ""
+    return f"{' and '.join(pairs[:2])}{more}"
+
+
+def _front_fields(result: Sweep, fields: Sequence[Field]) -> tuple[str, str]:
+    """The first two figures of the front that was asked for, or latency and energy."""
+    keys = {field.key for field in fields if field.better}
+    asked = () if result.choice is None else result.choice.pareto
+    known = [name for name in asked if name in keys]
+    return (known[0], known[1]) if len(known) > 1 else ("latency_s", "energy_j")
 
 
 def _axis(name: str, texts: Sequence[str]) -> Field:
