@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -120,6 +120,7 @@ class Answer:
         interrupted: what was left undone when Ctrl-C came; empty when nothing was.
         empty: whether nothing of what was asked could be answered, as in a sweep whose every
             point failed.
+        picture: draws a picture in text for a stdout of tables; never in a file.
     """
 
     view: View
@@ -129,6 +130,7 @@ class Answer:
     failures: tuple[str, ...] = ()
     interrupted: str = ""
     empty: bool = False
+    picture: Callable[[Screen], Sequence[str]] | None = None
 
     @property
     def code(self) -> int:
@@ -148,7 +150,10 @@ def deliver(answer: Answer) -> int:
     Raises:
         InputError: stdout cannot be written.
     """
-    text = _render(answer, answer.output.form, screen_of(sys.stdout))
+    screen = screen_of(sys.stdout)
+    text = _render(answer, answer.output.form, screen)
+    if answer.picture is not None and answer.output.form is Form.TABLE:
+        text += "".join(f"{line}\n" for line in ("", *answer.picture(screen)))
     # Gates and warnings must reach the user even when the reader of stdout has gone.
     if not answer.output.quiet:
         for warning in answer.warnings:

@@ -12,9 +12,12 @@ from npubench.cli.output import Answer, Form, Output, check_target, write_file
 from npubench.errors import OptionError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from npubench.report.render import Screen
     from npubench.report.table import View
     from npubench.study.choose import Wish
-    from npubench.study.result import SweepPoint
+    from npubench.study.result import Sweep, SweepPoint
     from npubench.study.run import RunRequest
     from npubench.study.session import Session
     from npubench.study.spread import Spread
@@ -31,6 +34,10 @@ Where = Annotated[
         callback=opt.listed("NPUBENCH_WHERE"),
         help="Keep points for which it holds: 'rows == cols'. Repeatable.",
     ),
+]
+Plot = Annotated[
+    bool,
+    typer.Option("--plot", help="Also a quick picture in text: the front, or lines over an axis."),
 ]
 Exports = Annotated[
     list[Path] | None,
@@ -103,6 +110,7 @@ def sweep(
         typer.Option("--resume", metavar="FILE", help="A --store that must be there already."),
     ] = None,
     export: Exports = None,
+    plot: Plot = False,
     jobs: Annotated[
         int, typer.Option("--jobs", envvar="NPUBENCH_JOBS", metavar="N", help="Processes.")
     ] = 1,
@@ -207,6 +215,7 @@ def sweep(
         failures=check_sweep(result, gates),
         interrupted=left,
         empty=failed == len(points),
+        picture=_picture(result) if plot else None,
     )
 
 
@@ -224,6 +233,7 @@ def results(
         int | None, typer.Option("--limit", metavar="N", min=1, help="The first N points only.")
     ] = None,
     export: Exports = None,
+    plot: Plot = False,
     form: opt.FormOption = Form.TABLE,
     output: opt.Files = None,
     force: opt.Force = False,
@@ -241,7 +251,30 @@ def results(
     found = read_stored(store, where or (), sort, limit, descending=descending)
     view = store_view(found, store.name)
     _write_exports(export, view, force=force)
-    return Answer(view, lambda: to_json(found), place)
+    picture = _picture(found) if plot else None
+    return Answer(view, lambda: to_json(found), place, picture=picture)
+
+
+def _picture(result: Sweep) -> Callable[[Screen], Sequence[str]]:
+    """Draws lines over the first axis of numbers, or the plane of the front that was asked for."""
+    from npubench.report.charts.model import PointChart
+    from npubench.report.charts.of_results import chart_of
+    from npubench.report.charts.text import text_picture
+
+    def draw(screen: Screen) -> Sequence[str]:
+        front = result.choice is not None and result.choice.pareto
+        reason = ""
+        for kind in ("pareto",) if front else ("lines", "pareto"):
+            try:
+                chart = chart_of(result, kind)
+            except OptionError as error:
+                reason = str(error)
+                continue
+            if isinstance(chart, PointChart):
+                return text_picture(chart, screen.width)
+        return (f"--plot: {reason}",)
+
+    return draw
 
 
 def _read_file(name: str | None) -> tuple[SweepFile, str | None]:
