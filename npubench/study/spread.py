@@ -23,7 +23,7 @@ __all__ = ["Spread", "on_dask", "over_processes", "run_chunk"]
 Task: TypeAlias = tuple[Mapping[str, str], RunRequest]
 Spread: TypeAlias = Callable[[Sequence[Task]], Iterator[SweepPoint]]
 
-_MOST_IN_CHUNK = 64
+_MOST_IN_CHUNK = 1024
 _CHUNKS_A_WORKER = 8
 _RETRIES = 3
 
