@@ -2,8 +2,9 @@
 
 A point is kept under the hash of everything that its figures hang on; running it again would give
 the same. The file is in WAL mode: a commit is whole or not there after any crash, and several
-processes may write, one commit after another. Points are committed when `COMMIT_S` have passed
-since the last commit, so that a kill loses no more than that.
+processes may write, one commit after another. A point that finishes is committed, with those that
+wait, once `COMMIT_S` have passed since the last commit: a kill loses at most the points that
+finished within that time of each other, and whatever was running.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from npubench.errors import InputError, Problem
 
 __all__ = ["COMMIT_S", "SweepStore", "content_key"]
 
-COMMIT_S: Final = 0.5
+COMMIT_S: Final = 0.05
 _APPLICATION_ID: Final = 0x6E707562  # 'npub'
 _VERSION: Final = 1
 _BUSY_S: Final = 60.0
@@ -100,12 +101,18 @@ class SweepStore:
 
     def __len__(self) -> int:
         """Points committed."""
-        (count,) = self._db.execute("SELECT count(*) FROM points").fetchone()
+        try:
+            (count,) = self._db.execute("SELECT count(*) FROM points").fetchone()
+        except sqlite3.Error as error:
+            raise self._failure(error) from None
         return int(count)
 
     def find(self, key: str) -> dict[str, Any] | None:
         """The point under a key, as its JSON object; None where there is none."""
-        row = self._db.execute("SELECT point FROM points WHERE key = ?", (key,)).fetchone()
+        try:
+            row = self._db.execute("SELECT point FROM points WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise self._failure(error) from None
         if row is None:
             return None
         loaded: dict[str, Any] = json.loads(row[0])
@@ -113,11 +120,16 @@ class SweepStore:
 
     def points(self) -> Iterator[dict[str, Any]]:
         """Every point as its JSON object, in the order of its keys."""
-        for (text,) in self._db.execute("SELECT point FROM points ORDER BY key"):
-            yield json.loads(text)
+        try:
+            for (text,) in self._db.execute("SELECT point FROM points ORDER BY key"):
+                yield json.loads(text)
+        except sqlite3.Error as error:
+            raise self._failure(error) from None
 
     def add(self, key: str, point: Mapping[str, Any]) -> None:
-        """Keep a point; it is safe once `COMMIT_S` have passed, or after `commit`.
+        """Keep a point; it is safe at once if `COMMIT_S` have passed since the last commit.
+
+        Otherwise it is with the next point, or after `commit`.
 
         Raises:
             InputError: the file cannot be written, as on a full disk.

@@ -19,7 +19,7 @@ from npubench.study.axes import parse_axis
 from npubench.study.run import RunRequest
 from npubench.study.serialise import dumps, point_to_json
 from npubench.study.session import Session
-from npubench.study.store import SweepStore, content_key
+from npubench.study.store import COMMIT_S, SweepStore, content_key
 from npubench.study.stored import read_stored
 from npubench.study.sweep import plan_sweep, point_key, sweep_points
 from tests.cli.cli_process import ROOT, command, environment
@@ -131,6 +131,29 @@ def test_a_disk_that_is_full_is_told_and_loses_nothing_that_was_there(tmp_path: 
     with SweepStore(path, must_exist=True) as store:
         assert store.find("first") == {"x": 1}
         assert len(store) == 1
+
+
+def test_a_damaged_store_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "grid.db"
+    with SweepStore(path) as store:
+        for i in range(300):
+            store.add(f"{i:03}", {"x": "y" * 500})
+    data = bytearray(path.read_bytes())
+    data[8192:] = b"\xff" * (len(data) - 8192)
+    path.write_bytes(bytes(data))
+    with SweepStore(path) as store:
+        for look in (lambda: list(store.points()), lambda: store.find("150"), lambda: len(store)):
+            with pytest.raises(InputError, match="cannot be used as a store: "):
+                look()
+
+
+def test_points_are_safe_soon_after_they_finish(tmp_path: Path) -> None:
+    path = tmp_path / "grid.db"
+    with SweepStore(path) as store, SweepStore(path) as other:
+        for i in range(3):
+            time.sleep(COMMIT_S * 1.2)
+            store.add(str(i), {"i": i})
+            assert len(other) == i + 1
 
 
 def test_two_writers_take_turns(tmp_path: Path) -> None:
