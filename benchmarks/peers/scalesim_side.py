@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from scalesim.scale_sim import scalesim  # type: ignore[import-not-found]
+from scalesim.scale_sim import scalesim  # type: ignore[import-not-found]  # peers' environment only
 
 CONFIG = """[general]
 run_name = peers

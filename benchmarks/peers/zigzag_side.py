@@ -7,7 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
-from zigzag.api import get_hardware_performance_zigzag  # type: ignore[import-not-found]
+from zigzag.api import get_hardware_performance_zigzag  # type: ignore[import-not-found]  # peers only
 
 
 def main() -> int:

@@ -179,7 +179,15 @@ def _drawn(points: list[tuple[str, ...]], sample: Sample) -> list[tuple[str, ...
 
 def _latin(bundles: Sequence[Sequence[Any]], sample: Sample) -> list[tuple[Any, ...]]:
     """A Latin hypercube over the indices of axes, in the order of the grid, each point once."""
-    from scipy.stats import qmc
+    try:
+        from scipy.stats import qmc
+    except ImportError:
+        raise OptionError(
+            Problem(
+                "--sample lhs: drawn by scipy, which is not installed",
+                hint="pip install 'npubench[search]', or take random:COUNT",
+            )
+        ) from None
 
     drawn = qmc.LatinHypercube(d=len(bundles), rng=sample.seed).random(sample.count)
     sizes = [len(values) for values in bundles]
