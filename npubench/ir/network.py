@@ -117,7 +117,8 @@ class Network:
         """Peak working set of activations at the element types of the file.
 
         A tensor lives from the layer that writes it (from the start, for an input) to its last
-        reader (to the end, for an output). A view shares its input's storage.
+        reader (to the end, for an output). A view shares its input's storage, which is as large
+        as the largest of them: a view may be of a part, or a whole be made part by part.
         """
         storage = _storage_roots(self)
         last_use: dict[str, int] = {}
@@ -131,6 +132,8 @@ class Network:
             for name in last_use
             if self.tensors[name].role is not Role.WEIGHT
         }
+        for view, root in storage.items():
+            bits[root] = max(bits[root], self.tensors[view].bits)
         alive = {name for name in self.inputs if name in bits}
         peak, where = sum(bits[name] for name in alive), ""
         for index, layer in enumerate(self.layers):

@@ -60,6 +60,14 @@ def test_recurrent(op: str, direction: str, layout: int) -> None:
     assert (gates.alu_ops, gates.special_ops) == tuple(
         n * batch * hidden * directions for n in WORK[op]
     )
+    # Step by step the gates read all projections and write the whole sequence, once.
+    touched = {
+        kind: steps * sum(network.tensors[name].elements for name in names)
+        for kind, names in (("read", gates.inputs[: 2 * directions]), ("written", gates.outputs))
+    }
+    states = steps * batch * hidden * directions * (len(results) - 1)
+    assert touched["read"] == 2 * steps * batch * rows * directions
+    assert touched["written"] == network.tensors["y"].elements + states
     if layout == 0:  # onnxruntime has no kernel for the other
         shapes = [array.shape for array in run(model, fed)]
         assert [network.tensors[name].shape for name in results] == shapes

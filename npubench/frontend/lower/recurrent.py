@@ -2,7 +2,8 @@
 
 For each direction the input projection runs once over all steps; the recurrent product runs once
 a step (``trips``) since each step needs the last one's state. The gates of all directions are one
-vector layer a step. Multiply-accumulates: steps x batch x gates x H x (I + H) x directions.
+vector layer a step, which reads its slice of the projection and writes its slice of the sequence
+in place: both are views. Multiply-accumulates: steps x batch x gates x H x (I + H) x directions.
 
 Work of the gates per hidden unit and step, activations apart (those cost what their own table
 says; the defaults are three sigmoids and two tanh, two sigmoids and one tanh, one tanh):
@@ -133,18 +134,25 @@ def _recurrent(scope: Scope, node: Node) -> None:
             suffix=f"{label}.recurrence",
             trips=steps,
         )
-        partial += [projected, recurred]
+        now = scope.temporary(node, f"{label}.projected_step", (batch, rows), dtype)
+        scope.move(node, (projected,), (now,), 0, suffix=f"{label}.projected_step")
+        partial += [now, recurred]
     alu, special = _gate_work(node, cell, directions)
+    # Of states, each step leaves the next one's in place of its own.
+    wanted = bool(node.outputs[0])
+    step = (scope.temporary(node, "step", (directions, batch, hidden), dtype),) if wanted else ()
     scope.vector(
         node,
         VectorKind.RECURRENT,
         inputs=(*partial, *given, *scope.reads(node.inputs[7:])),
-        outputs=scope.writes(node.outputs),
+        outputs=(*step, *scope.writes(node.outputs[1:])),
         alu=alu * batch * hidden,
         special=special * batch * hidden,
         trips=steps,
         suffix="gates",
     )
+    if wanted:
+        scope.move(node, step, scope.writes(node.outputs[:1]), 0, suffix="sequence")
 
 
 def _quantise(scope: Scope, node: Node, data: str) -> str:

@@ -81,6 +81,7 @@ def keep_on_chip(
         skip: tensors that never reach a memory.
     """
     roots = view_roots(network)
+    elements = _stored_elements(network, roots)
     made: dict[str, int] = {}
     last: dict[str, int] = {}
     for index, layer in enumerate(network.layers):
@@ -97,7 +98,7 @@ def keep_on_chip(
             continue
         if name not in last:
             continue
-        size = tensor.elements * bits[name]
+        size = elements[name] * bits[name]
         span = range(start, last[name] + 1)
         if size <= room_bits and all(used[i] + size <= room_bits for i in span):
             resident.add(name)
@@ -105,3 +106,11 @@ def keep_on_chip(
                 used[i] += size
     reserved = {layer.name: used[i] for i, layer in enumerate(network.layers)}
     return Residency(frozenset(resident), roots, reserved)
+
+
+def _stored_elements(network: Network, roots: Mapping[str, str]) -> dict[str, int]:
+    """Elements of every tensor's storage: a view may be of a part, or the whole be made of it."""
+    elements = {name: tensor.elements for name, tensor in network.tensors.items()}
+    for view, root in roots.items():
+        elements[root] = max(elements[root], network.tensors[view].elements)
+    return elements

@@ -57,6 +57,25 @@ def test_views_share_their_root() -> None:
     assert view_roots(NETWORK) == {"f1": "q"}
 
 
+def test_slices_of_a_sequence_take_the_room_of_the_whole() -> None:
+    text = """
+    input x fp32[2]
+    vector a Relu activation (x) -> s fp32[8] : alu=8
+    move slice LSTM (s) -> now fp32[2] : elements=0
+    vector gates LSTM recurrent (now) -> part fp32[2] : trips=4 alu=2
+    move sequence LSTM (part) -> y fp32[8] : elements=0
+    vector b Relu activation (y) -> z fp32[1] : alu=8
+    output z
+    """
+    network = parse_network(text)
+    bits = dict.fromkeys(network.tensors, 8)
+    kept = keep_on_chip(network, bits, 128)
+    assert kept.resident == {"s", "part"}
+    assert (kept.holds("now"), kept.holds("y")) == (True, True)
+    assert kept.reserved_bits["gates"] == 128
+    assert keep_on_chip(network, bits, 127).resident == {"s"}
+
+
 def test_an_activation_stays_from_its_maker_to_its_last_reader() -> None:
     bits = dict.fromkeys(NETWORK.tensors, 8)
     kept = keep_on_chip(NETWORK, bits, 128)
