@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ __all__ = [
     "cycles_per_bit",
     "finished_bits",
     "next_memories",
+    "whole",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -40,16 +42,31 @@ LEAVE = 3  # cycles in which the last tile leaves, after the array is done
 ON_TOP = [BEFORE, AFTER, LEAVE]
 
 
-def cycles_per_bit(spec: ArraySpec, memory: MemorySpec) -> float:
+# A clock, or one for each of many operating points.
+Clock = TypeVar("Clock", float, FloatArray)
+
+
+def cycles_per_bit(memory: MemorySpec, clock_hz: Clock) -> Clock:
     """Cycles of the array's clock in which one bit passes one port of a memory."""
     if memory.port_width is not None:
-        return 1.0 / memory.port_width.value
+        return clock_hz * 0.0 + 1.0 / memory.port_width.value
     if memory.bandwidth is not None:
-        return spec.clock.value / memory.bandwidth.value
+        return clock_hz / memory.bandwidth.value
     raise ValueError(f"memory '{memory.name}' has no rate")  # the schema demands one
 
 
-def conversion_cycles(spec: ArraySpec, bits: OperandBits, weights: FloatArray) -> FloatArray:
+def whole(cycles: FloatArray) -> FloatArray:
+    """Cycles rounded up.
+
+    A tiny tolerance keeps exact products from being pushed up by the rounding of a float.
+    """
+    down = np.floor(cycles)
+    return np.asarray(down + (cycles - down > 1e-9 * np.maximum(1.0, cycles)))
+
+
+def conversion_cycles(
+    spec: ArraySpec, bits: OperandBits, weights: FloatArray, clock_hz: float | FloatArray
+) -> FloatArray:
     """Cycles in which so many weights on chip are converted, nothing else using their memory."""
     unit = spec.quantization_unit
     if unit is None or bits.stored_weight is None:
@@ -57,7 +74,8 @@ def conversion_cycles(spec: ArraySpec, bits: OperandBits, weights: FloatArray) -
     memory = spec.chain("weight")[-2]
     ways = (bits.stored_weight, bits.weight)
     busy = max(ways) if memory.ports == "separate" else sum(ways)
-    return weights * max(1 / unit.lanes.value, busy * cycles_per_bit(spec, memory))
+    per_weight = busy * cycles_per_bit(memory, np.asarray(clock_hz))
+    return np.asarray(weights * np.maximum(1 / unit.lanes.value, per_weight))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +97,15 @@ class Flow:
 
 
 class Resources:
-    """The columns of one spec, and the flows between its memories."""
+    """The columns of one spec, and the flows between its memories.
 
-    def __init__(self, spec: ArraySpec) -> None:
+    Args:
+        spec: with the constants that hold.
+        split: whether joules off chip have a column of their own, since another supply of the die
+            changes all others.
+    """
+
+    def __init__(self, spec: ArraySpec, *, split: bool = False) -> None:
         self.spec = spec
         self.reads: dict[str, int] = {}
         self.writes: dict[str, int] = {}
@@ -95,7 +119,8 @@ class Resources:
             column += 1
             self.unit = column
         self.energy = column + 1
-        self.count = self.energy + 1
+        self.off_chip_energy = self.energy + split
+        self.count = self.off_chip_energy + 1
         outside = {m.name for m in spec.memories if m.off_chip}
         sides = (self.reads.items(), self.writes.items())
         self.off_chip = sorted({at for side in sides for name, at in side if name in outside})
@@ -111,6 +136,10 @@ class Resources:
         on_chip = cost[..., self.on_chip].max(axis=-1) + cost[..., BEFORE] + cost[..., LEAVE]
         off_chip = cost[..., self.off_chip].max(axis=-1)
         return np.asarray(np.maximum(on_chip, off_chip) + cost[..., AFTER])
+
+    def joules(self, cost: FloatArray) -> FloatArray:
+        """Dynamic energy of each row."""
+        return np.asarray(cost[..., self.energy : self.count].sum(axis=-1))
 
     def between(
         self, memory: MemorySpec | None, operands: Mapping[str, MemorySpec], bits: OperandBits
@@ -159,15 +188,17 @@ class Resources:
     def _read(self, memory: MemorySpec | None, bits: int) -> FloatArray:
         vector = np.zeros(self.count)
         if memory is not None:
-            vector[self.reads[memory.name]] += bits * cycles_per_bit(self.spec, memory)
-            vector[self.energy] += bits * memory.read_energy.value
+            vector[self.reads[memory.name]] += bits * cycles_per_bit(memory, self.spec.clock.value)
+            at = self.off_chip_energy if memory.off_chip else self.energy
+            vector[at] += bits * memory.read_energy.value
         return vector
 
     def _write(self, memory: MemorySpec | None, bits: int) -> FloatArray:
         vector = np.zeros(self.count)
         if memory is not None:
-            vector[self.writes[memory.name]] += bits * cycles_per_bit(self.spec, memory)
-            vector[self.energy] += bits * memory.write_energy.value
+            vector[self.writes[memory.name]] += bits * cycles_per_bit(memory, self.spec.clock.value)
+            at = self.off_chip_energy if memory.off_chip else self.energy
+            vector[at] += bits * memory.write_energy.value
         return vector
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from npubench.ir import LayerPrecision, Network, PrecisionPlan
-from npubench.machines.array.cost import cost_network, peak_macs_per_cycle
+from npubench.machines.array.cost import cost_network
 from npubench.machines.array.fronts import front_network
 from npubench.machines.array.mapping import ArrayMapping, map_network
 from npubench.machines.array.silicon import areas_mm2, leakages_w
 from npubench.machines.array.spec import ArraySpec, MemorySpec, PEFormatSpec
 from npubench.machines.array.switching import mode_switch
+from npubench.machines.array.uses import peak_macs_per_cycle
 from npubench.machines.common.legalise import legalise
 from npubench.machines.common.voltage import at_supply
 from npubench.machines.protocol import Cost, Legalised, MachineInfo, MappingFront, Objective

@@ -12,7 +12,7 @@ from npubench.ir import LayerPrecision, LoopNest, MacLayer, Network, PrecisionPl
 from npubench.machines.array.conversion import stored_bits
 from npubench.machines.array.core import Core
 from npubench.machines.array.extents import Shape
-from npubench.machines.array.flows import FloatArray, Resources
+from npubench.machines.array.flows import FloatArray, Resources, whole
 from npubench.machines.array.fusion import Tails, find_tails
 from npubench.machines.array.goals import BestGoal, FrontGoal, staircase
 from npubench.machines.array.nests import DoesNotFitError, SearchCounts
@@ -287,23 +287,23 @@ class _Placer:
         search = LayerSearch(LayerTiles(shape), cores, levels, self.resources, cost, goal, finished)
         front = search.run(shape.extents)
         rows = front.cost + layer.nest.output_elements * finished
-        best = staircase(*self._score(rows))
+        best = staircase(*self._score(rows).T)
         works = [
             measure(search.tiles, cores, levels, front.nests[i])
             for i in (best[:1] if self.objective else best).tolist()
         ]
         return [(cores[work.variant], work) for work in works], search.counts
 
-    def _score(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _score(self, rows: FloatArray) -> FloatArray:
         """The objective of each row, and the figure that decides ties."""
-        cycles = np.ceil(self.resources.latency(rows))
+        cycles = whole(self.resources.latency(rows))
         seconds = cycles / self.spec.clock.value
-        joules = rows[:, self.resources.energy] + seconds * self.spec.static_power.value
+        joules = self.resources.joules(rows) + seconds * self.spec.static_power.value
         if self.objective is Objective.ENERGY:
-            return joules, cycles
+            return np.stack([joules, cycles], axis=1)
         if self.objective is Objective.EDP:
-            return joules * seconds, cycles
-        return cycles, joules
+            return np.stack([joules * seconds, cycles], axis=1)
+        return np.stack([cycles, joules], axis=1)
 
     def _resident(self, layer: MacLayer) -> frozenset[str]:
         result = self.tails.result.get(layer.name, layer.outputs[0])

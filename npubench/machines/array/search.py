@@ -25,7 +25,7 @@ import numpy.typing as npt
 from npubench.machines.array.core import Core
 from npubench.machines.array.extents import Extents
 from npubench.machines.array.flows import AFTER, BEFORE, LEAVE, ON_TOP, FloatArray, Resources
-from npubench.machines.array.goals import Goal
+from npubench.machines.array.goals import Goal, ranked
 from npubench.machines.array.nests import Level, Nest, SearchCounts, combinations, nondominated
 from npubench.machines.array.parts import CoreCost, Part, PartMaker
 from npubench.machines.array.tiles import LayerTiles, one
@@ -110,10 +110,10 @@ class LayerSearch:
         if depth + 1 < len(self.levels):
             return self._branch(depth, whole, around)
         front = self._innermost(whole)
-        first, second = self.goal.score(around.total(front.cost))
-        keep = np.flatnonzero(self.goal.useful(first, second))
+        figures = self.goal.score(around.total(front.cost))
+        keep = np.flatnonzero(self.goal.useful(figures))
         if around.dive:
-            keep = keep[np.lexsort((second[keep], first[keep]))[:1]]
+            keep = keep[ranked(figures[keep])[:1]]
         elif len(keep) > 1:
             keep = keep[nondominated(around.weights * front.cost[keep])]
         return Front(front.cost[keep], tuple(front.nests[i] for i in keep.tolist()))
@@ -145,10 +145,10 @@ class LayerSearch:
         uncut = np.concatenate([self._maker.uncut(core, table) for core in self.cores])
         uncut[:, ON_TOP] = self._maker.least_on_top()
         self.counts.considered += (len(self.cores) - 1) * len(part.bound)
-        first, second = self.goal.score(around.total(uncut + part.crossing.min(axis=0)))
+        figures = self.goal.score(around.total(uncut + part.crossing.min(axis=0)))
         costs: list[FloatArray] = []
         nests: list[Nest] = []
-        for variant in np.lexsort((second, first)).tolist():
+        for variant in ranked(figures).tolist():
             bound = around.total(part.crossing + uncut[variant])
             live = self._useful(bound)
             self.counts.bounded += len(bound) - len(live)
@@ -156,10 +156,10 @@ class LayerSearch:
                 continue
             rows = self._exact(part, self.cores[variant])[live]
             figures = self.goal.score(around.total(rows))
-            better = np.flatnonzero(self.goal.useful(*figures))
-            better = better[nondominated(np.stack([f[better] for f in figures], axis=1))]
+            better = np.flatnonzero(self.goal.useful(figures))
+            better = better[nondominated(figures[better])]
             self.counts.dominated += len(rows) - len(better)
-            self.goal.offer(*(f[better] for f in figures))
+            self.goal.offer(figures[better])
             costs.append(rows[better])
             nests += [self._nest(part, variant, i) for i in live[better].tolist()]
         return Front(np.concatenate(costs), tuple(nests))
@@ -167,15 +167,15 @@ class LayerSearch:
     def _branch(self, depth: int, whole: Extents, around: Around) -> Front:
         """Best first: follow the choice of least lower bound, discard what cannot improve."""
         part = self._part(depth, whole)
-        first, second = self.goal.score(around.total(part.bound))
-        rank = np.lexsort((second, first))
+        figures = self.goal.score(around.total(part.bound))
+        rank = ranked(figures)
         cost = np.empty((0, self.resources.count))
         nests: list[Nest] = []
         version = -1
         while len(rank):
             if version != self.goal.version:
                 version = self.goal.version
-                alive = rank[self.goal.useful(first[rank], second[rank])]
+                alive = rank[self.goal.useful(figures[rank])]
                 self.counts.bounded += len(rank) - len(alive)
                 rank = alive
                 continue
@@ -193,7 +193,7 @@ class LayerSearch:
             if around.dive and len(nests):
                 break
             if depth == 0:
-                self.goal.offer(*self.goal.score(around.total(front.cost)))
+                self.goal.offer(self.goal.score(around.total(front.cost)))
             elif len(front.nests):
                 keep = nondominated(around.weights * cost)
                 cost, nests = cost[keep], [nests[i] for i in keep.tolist()]
@@ -216,7 +216,7 @@ class LayerSearch:
         if depth == 0 and not around.dive:
             quick = replace(around, dive=True)
             good = self._put_together(depth, part, index, pieces, weights, least, quick)
-            self.goal.offer(*self.goal.score(around.total(good.cost)))
+            self.goal.offer(self.goal.score(around.total(good.cost)))
             full = self._put_together(depth, part, index, pieces, weights, least, around)
             return Front(np.concatenate([good.cost, full.cost]), good.nests + full.nests)
         return self._put_together(depth, part, index, pieces, weights, least, around)
@@ -258,7 +258,7 @@ class LayerSearch:
         return Front(cost, tuple(Nest(part.whole, tile, order, inside=inside) for inside in chosen))
 
     def _useful(self, totals: FloatArray) -> Indices:
-        return np.flatnonzero(self.goal.useful(*self.goal.score(totals)))
+        return np.flatnonzero(self.goal.useful(self.goal.score(totals)))
 
     def _ideal(self, depth: int, whole: Extents) -> FloatArray:
         """A vector nowhere above that of any nest of a tile from a level inwards."""

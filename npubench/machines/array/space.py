@@ -100,9 +100,11 @@ class ArrayCost:
         }
         for operand in sorted(self.exposed):
             wait = elements[operand] * self.bits.off_chip(operand)
-            wait = wait * cycles_per_bit(self.spec, chains[operand][-1])
+            wait = wait * cycles_per_bit(chains[operand][-1], self.spec.clock.value)
             if operand == "weight" and self.bits.stored_weight is not None:
-                wait = wait + conversion_cycles(self.spec, self.bits, elements[operand])
+                wait = wait + conversion_cycles(
+                    self.spec, self.bits, elements[operand], self.spec.clock.value
+                )
             if operand == "output":
                 leave = leave + wait
             else:

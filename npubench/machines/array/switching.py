@@ -120,11 +120,13 @@ def _move(
     cycles = joules = 0.0
     if not on_chip:
         bits = width if stored is None else stored
-        cycles = bits * cycles_per_bit(spec, outer)
+        cycles = bits * cycles_per_bit(outer, spec.clock.value)
         joules = bits * (outer.read_energy.value + inner.write_energy.value)
     if unit is not None and stored is not None:
         bits_of = OperandBits(width, width, width, width, stored)
-        cycles = max(cycles, float(conversion_cycles(spec, bits_of, np.ones(1))[0]))
+        cycles = max(
+            cycles, float(conversion_cycles(spec, bits_of, np.ones(1), spec.clock.value)[0])
+        )
         joules += unit.energy.value + stored * inner.read_energy.value
         joules += width * inner.write_energy.value
     return cycles, joules, on_chip

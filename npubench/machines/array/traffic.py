@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from npubench.machines.array.flows import cycles_per_bit, finished_bits
+from npubench.machines.array.flows import finished_bits
 from npubench.machines.array.mapping import ArrayMapping, MappedLayer, home_memory
 from npubench.machines.array.spec import ArraySpec, MemorySpec, Operand
 
@@ -40,13 +40,10 @@ class Ports:
                     total[operand] += bits
         return max(total, key=lambda operand: (total[operand], operand))
 
-    def cycles(self, spec: ArraySpec, memory: MemorySpec) -> int:
-        """Cycles that a memory's ports are busy, rounded up."""
+    def busy_bits(self, memory: MemorySpec) -> int:
+        """Bits of the busiest port of a memory."""
         read, written = self.bits(memory.name)
-        busy = max(read, written) if memory.ports == "separate" else read + written
-        # A tiny tolerance keeps exact products from being pushed up by one float rounding.
-        exact = busy * cycles_per_bit(spec, memory)
-        return int(-(-exact // 1)) if exact - int(exact) > 1e-9 * max(1.0, exact) else int(exact)
+        return max(read, written) if memory.ports == "separate" else read + written
 
 
 def mac_traffic(spec: ArraySpec, layer: MappedLayer, trips: int, bias_elements: int) -> Ports:

@@ -17,7 +17,7 @@ from npubench.ir.layer import MacLayer
 from npubench.machines.array.core import Core
 from npubench.machines.array.cost import cost_network
 from npubench.machines.array.extents import Extents, Shape
-from npubench.machines.array.flows import Resources
+from npubench.machines.array.flows import Resources, cycles_per_bit, whole
 from npubench.machines.array.goals import BestGoal, staircase
 from npubench.machines.array.mapping import MappedLayer, map_fronts, map_network
 from npubench.machines.array.nests import (
@@ -140,7 +140,12 @@ def price(
     core = cores[work.variant]
     mapped = MappedLayer(core, work, (0, 0), BITS, "int8", frozenset(), 0, SearchCounts())
     ports = mac_traffic(spec, mapped, 1, 0)
-    busy = max(work.array_cycles, *(ports.cycles(spec, memory) for memory in spec.memories))
+    clock = np.array([spec.clock.value])
+    needed = [
+        float(whole(ports.busy_bits(memory) * cycles_per_bit(memory, clock))[0])
+        for memory in spec.memories
+    ]
+    busy = int(max(work.array_cycles, *needed))
     load, drain = core.once(*one(work.last))
     cycles = busy + int(load[0]) + int(drain[0])
     fmt = spec.array.formats["int8"]
@@ -374,7 +379,7 @@ def test_what_does_not_fit_says_where_and_by_how_much() -> None:
             levels,
             Resources(spec),
             lambda *_: np.zeros((1, 1)),
-            BestGoal(lambda rows: (rows, rows)),
+            BestGoal(lambda rows: rows),
             np.zeros(Resources(spec).count),
         ).run(tiles.shape.extents)
     # 81 inputs, 81 weights and one output of 8 bits against half of 24 bytes.

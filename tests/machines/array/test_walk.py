@@ -27,8 +27,8 @@ def nests_of(spec: ArraySpec, nest: LoopNest, *, best: bool) -> tuple[LayerSearc
     flow = feeding_flow(spec, resources, BITS)
     cost = ArrayCost(spec, spec.array.formats["int8"], BITS, resources, flow, frozenset())
 
-    def score(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return np.ceil(resources.latency(rows)), rows[:, resources.energy]
+    def score(rows: FloatArray) -> FloatArray:
+        return np.stack([np.ceil(resources.latency(rows)), rows[:, resources.energy]], axis=1)
 
     goal = BestGoal(score) if best else FrontGoal(score)
     search = LayerSearch(tiles, cores, levels, resources, cost, goal, np.zeros(resources.count))
