@@ -12,7 +12,7 @@ from npubench.machines.array.uses import use_of_layer
 from npubench.machines.protocol import STATIC, ConstantUse, Cost, LayerCost, MappingSearch
 from npubench.specs.quantity import walk_quantities
 
-__all__ = ["cost_network"]
+__all__ = ["beside_others", "cost_network"]
 
 
 def cost_network(
@@ -20,6 +20,12 @@ def cost_network(
 ) -> Cost:
     """Cost of every layer, one after another; fused tails run beside the layer they belong to."""
     return _Coster(spec, network, plan, mapping).cost()
+
+
+def beside_others(layer: LayerCost) -> int:
+    """Cycles of a layer beside which another may run: all but those of serial transfers."""
+    causes = layer.latency_by_cause.items()
+    return layer.cycles - sum(n for cause, n in causes if cause.startswith("transfer:"))
 
 
 class _Coster:
@@ -35,14 +41,14 @@ class _Coster:
 
     def cost(self) -> Cost:
         layers = tuple(self._layer(layer) for layer in self.network.layers)
-        cycles = {layer.name: layer.cycles for layer in layers}
+        cycles = {layer.name: beside_others(layer) for layer in layers}
         tails: Counter[str] = Counter()
         for name, head in self.mapping.tails.head.items():
             tails[head] += cycles[name]
         overlap = -sum(min(cycles[head], behind) for head, behind in tails.items())
         overlap_j = self.spec.static_power.value * overlap / self.clock_hz
         self.by_constant["static_power"] += overlap_j
-        total = sum(cycles.values()) + overlap
+        total = sum(layer.cycles for layer in layers) + overlap
         return Cost(
             layers=layers,
             clock_hz=self.clock_hz,
@@ -102,6 +108,9 @@ def _assumptions(spec: ArraySpec, mapping: ArrayMapping) -> tuple[str, ...]:
         lines.append("element-wise work on a layer's results runs beside that layer")
     if any(memory.double_buffered for memory in spec.memories):
         lines.append("tiles are double-buffered: a layer takes its slowest unit's time")
+    serial = [memory.name for memory in spec.memories if memory.serial]
+    if serial:
+        lines.append(f"nothing else happens while tiles enter or leave {' or '.join(serial)}")
     unproven = sum(not layer.counts.proven for layer in mapping.layers.values())
     if unproven:
         lines.append(

@@ -23,6 +23,7 @@ __all__ = [
     "BEFORE",
     "LEAVE",
     "ON_TOP",
+    "SERIAL",
     "FloatArray",
     "Flow",
     "Resources",
@@ -30,6 +31,7 @@ __all__ = [
     "cycles_per_bit",
     "finished_bits",
     "next_memories",
+    "overlapped_operands",
     "whole",
 ]
 
@@ -39,7 +41,8 @@ ARRAY = 0  # the column of array cycles
 BEFORE = 1  # cycles paid on top, before the first tile can run
 AFTER = 2  # cycles paid on top of everything: the last fold's load and skew
 LEAVE = 3  # cycles in which the last tile leaves, after the array is done
-ON_TOP = [BEFORE, AFTER, LEAVE]
+SERIAL = 4  # cycles on top in which words cross a serial memory's boundary: of all tiles
+ON_TOP = [BEFORE, AFTER, LEAVE]  # of the first tile, or of the last one alone
 
 
 # A clock, or one for each of many operating points.
@@ -109,7 +112,7 @@ class Resources:
         self.spec = spec
         self.reads: dict[str, int] = {}
         self.writes: dict[str, int] = {}
-        column = LEAVE
+        column = SERIAL
         for memory in spec.memories:
             column += 1
             self.reads[memory.name] = column
@@ -124,7 +127,7 @@ class Resources:
         outside = {m.name for m in spec.memories if m.off_chip}
         sides = (self.reads.items(), self.writes.items())
         self.off_chip = sorted({at for side in sides for name, at in side if name in outside})
-        self.on_chip = [ARRAY, *range(LEAVE + 1, self.energy)]
+        self.on_chip = [ARRAY, *range(SERIAL + 1, self.energy)]
         self.on_chip = [at for at in self.on_chip if at not in self.off_chip]
 
     def latency(self, cost: FloatArray) -> FloatArray:
@@ -135,7 +138,15 @@ class Resources:
         """
         on_chip = cost[..., self.on_chip].max(axis=-1) + cost[..., BEFORE] + cost[..., LEAVE]
         off_chip = cost[..., self.off_chip].max(axis=-1)
-        return np.asarray(np.maximum(on_chip, off_chip) + cost[..., AFTER])
+        return np.asarray(np.maximum(on_chip, off_chip) + cost[..., AFTER] + cost[..., SERIAL])
+
+    def cycles(self, cost: FloatArray) -> FloatArray:
+        """The same in whole cycles: each unit and each wait rounded up, as a result counts them."""
+        on_chip = whole(cost[..., self.on_chip].max(axis=-1))
+        on_chip = on_chip + whole(cost[..., BEFORE]) + whole(cost[..., LEAVE])
+        off_chip = whole(cost[..., self.off_chip].max(axis=-1))
+        on_top = cost[..., AFTER] + whole(cost[..., SERIAL])
+        return np.asarray(np.maximum(on_chip, off_chip) + on_top)
 
     def joules(self, cost: FloatArray) -> FloatArray:
         """Dynamic energy of each row."""
@@ -145,6 +156,9 @@ class Resources:
         self, memory: MemorySpec | None, operands: Mapping[str, MemorySpec], bits: OperandBits
     ) -> Flow:
         """The flow over one boundary.
+
+        A word that crosses a serial memory's boundary takes the cycles of the slowest of what it
+        passes, while nothing else happens; it keeps no port busy beside other work.
 
         Args:
             memory: the inner side; None for the array itself.
@@ -156,18 +170,20 @@ class Resources:
         for operand in ("input", "weight"):
             outer = operands.get(operand)
             if outer is not None:
-                vectors[operand] = self._move(outer, memory, bits.of(operand))
+                vector = self._move(outer, memory, bits.of(operand))
                 if operand == "weight" and outer.off_chip and bits.stored_weight is not None:
-                    vectors[operand] = self._converted(outer, memory, bits.stored_weight, bits)
+                    vector = self._converted(outer, memory, bits.stored_weight, bits)
+                vectors[operand] = self._waited_for(memory, vector)
         revisit, finished = zero, zero
         outer = operands.get("output")
         if outer is not None:
-            revisit = self._move(memory, outer, bits.partial)
-            revisit = revisit + self._move(outer, memory, bits.partial)
+            out = self._waited_for(memory, self._move(memory, outer, bits.partial))
+            back = self._waited_for(memory, self._move(outer, memory, bits.partial))
+            revisit = out + back
             leave = self._write(outer, finished_bits(outer, bits))
             if memory is not None:
                 leave = leave + self._read(memory, finished_bits(memory, bits))
-            finished = leave - revisit
+            finished = self._waited_for(memory, leave) - revisit
         return Flow(vectors["input"], vectors["weight"], revisit, finished)
 
     def _converted(
@@ -180,6 +196,14 @@ class Resources:
         vector = vector + self._read(inner, stored) + self._write(inner, bits.weight)
         vector[self.unit] += 1 / unit.lanes.value
         vector[self.energy] += unit.energy.value
+        return vector
+
+    def _waited_for(self, inner: MemorySpec | None, vector: FloatArray) -> FloatArray:
+        """A word's way over an inner memory's boundary, for which everything waits if serial."""
+        if inner is not None and inner.serial:
+            passed = slice(SERIAL + 1, self.energy)
+            vector[SERIAL] = vector[passed].max()
+            vector[passed] = 0.0
         return vector
 
     def _move(self, source: MemorySpec | None, target: MemorySpec | None, bits: int) -> FloatArray:
@@ -220,3 +244,12 @@ def next_memories(
         index = -1 if memory is None else chain.index(memory)
         found[operand] = chain[index + 1]
     return found
+
+
+def overlapped_operands(spec: ArraySpec) -> frozenset[str]:
+    """Operands that come from off chip, or go there, while the machine works.
+
+    The others are waited for on every tile, so that their first and last ones are nothing apart.
+    """
+    names: tuple[Operand, ...] = ("input", "weight", "output")
+    return frozenset(name for name in names if not spec.chain(name)[-2].serial)

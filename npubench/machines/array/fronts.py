@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 
 from npubench.ir import Network, PrecisionPlan
-from npubench.machines.array.cost import cost_network
+from npubench.machines.array.cost import beside_others, cost_network
 from npubench.machines.array.goals import staircase
 from npubench.machines.array.mapping import ArrayMapping, map_fronts
 from npubench.machines.array.spec import ArraySpec
@@ -60,7 +60,7 @@ def _groups(spec: ArraySpec, cost: Cost, mapping: ArrayMapping) -> dict[str, tup
     for name in mapping.layers:
         head, behind = by_name[name], [by_name[tail] for tail in tails[name]]
         beside = sum(tail.cycles for tail in behind)
-        hidden = min(head.cycles, beside)
+        hidden = min(beside_others(head), sum(beside_others(tail) for tail in behind))
         saved = spec.static_power.value * hidden / cost.clock_hz
         joules = head.energy_j + sum(tail.energy_j for tail in behind) - saved
         groups[name] = (head.cycles + beside - hidden, joules)

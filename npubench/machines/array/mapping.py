@@ -12,7 +12,7 @@ from npubench.ir import LayerPrecision, LoopNest, MacLayer, Network, PrecisionPl
 from npubench.machines.array.conversion import stored_bits
 from npubench.machines.array.core import Core
 from npubench.machines.array.extents import Shape
-from npubench.machines.array.flows import FloatArray, Resources, whole
+from npubench.machines.array.flows import FloatArray, Resources, overlapped_operands
 from npubench.machines.array.fusion import Tails, find_tails
 from npubench.machines.array.goals import BestGoal, FrontGoal, staircase
 from npubench.machines.array.nests import DoesNotFitError, SearchCounts
@@ -267,7 +267,7 @@ class _Placer:
             weights_bits={spec.chain("weight")[-2].name: self.kept_bits + own},
             streams=spec.layer_overlap == "none",
         )
-        exposed = frozenset({"input", "weight", "output"}) - resident
+        exposed = overlapped_operands(spec) - resident
         cost = ArrayCost(
             spec,
             fmt,
@@ -296,7 +296,7 @@ class _Placer:
 
     def _score(self, rows: FloatArray) -> FloatArray:
         """The objective of each row, and the figure that decides ties."""
-        cycles = whole(self.resources.latency(rows))
+        cycles = self.resources.cycles(rows)
         seconds = cycles / self.spec.clock.value
         joules = self.resources.joules(rows) + seconds * self.spec.static_power.value
         if self.objective is Objective.ENERGY:

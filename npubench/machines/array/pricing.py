@@ -80,7 +80,7 @@ def price(spec: ArraySpec, use: LayerUse, points: OperatingPoints) -> LayerPrice
     causes |= _stall(spec, use, points, sum(use.busy.values()), hidden)
     for cause, cycles in use.after.items():
         causes[cause] = causes[cause] + cycles
-    causes |= waits
+    causes |= waits | _transfers(spec, use, points)
     if not causes:
         causes = {use.stall: none}
     energy = defaultdict[str, FloatArray](lambda: np.zeros(len(points)))
@@ -103,9 +103,27 @@ def _waiting(spec: ArraySpec, use: LayerUse, points: OperatingPoints) -> dict[st
             cycles = cycles + conversion_cycles(spec, wait.bits_of, wait.converted, points.clock_hz)
         exact[wait.cause] = exact[wait.cause] + cycles
         trips[wait.cause] = wait.trips
-    return {
-        cause: np.ceil(cycles).astype(np.int64) * trips[cause] for cause, cycles in exact.items()
-    }
+    return {cause: whole(cycles).astype(np.int64) * trips[cause] for cause, cycles in exact.items()}
+
+
+def _transfers(spec: ArraySpec, use: LayerUse, points: OperatingPoints) -> dict[str, IntArray]:
+    """Cycles by cause of transfers that everything waits for; together rounded up once."""
+    exact = defaultdict[str, FloatArray](lambda: np.zeros(len(points)))
+    for crossing in use.ports.transfers:
+        slowest = np.zeros(len(points))
+        for memory in (crossing.inner, crossing.outer):
+            bits = crossing.busy_bits(memory)
+            slowest = np.maximum(slowest, bits * cycles_per_bit(memory, points.clock_hz))
+        if crossing.converted and spec.quantization_unit is not None:
+            slowest = np.maximum(slowest, 1 / spec.quantization_unit.lanes.value)
+        exact[f"transfer:{crossing.inner.name}.{crossing.operand}"] += crossing.words * slowest
+    found: dict[str, IntArray] = {}
+    so_far, counted = np.zeros(len(points)), np.zeros(len(points), dtype=np.int64)
+    for cause, cycles in exact.items():
+        so_far = so_far + cycles
+        up_to = whole(so_far).astype(np.int64)
+        found[cause], counted = up_to - counted, up_to
+    return found
 
 
 def _stall(
@@ -119,8 +137,9 @@ def _stall(
     cycles = np.full(len(points), busy, dtype=np.int64)
     slowest = np.full(len(points), -1)
     names: list[str] = []
+    ports = use.ports.beside_work()
     for at, memory in enumerate(spec.memories):
-        bits = use.ports.busy_bits(memory)
+        bits = ports.busy_bits(memory)
         needed = whole(bits * cycles_per_bit(memory, points.clock_hz)).astype(np.int64)
         needed = needed - (hidden if memory.off_chip else 0)
         slowest = np.where(needed > cycles, at, slowest)
@@ -128,13 +147,13 @@ def _stall(
         names.append(memory.name)
     unit = spec.quantization_unit
     if unit is not None:
-        needed = np.asarray(ceil_div(use.ports.converted, unit.lanes.integer))
+        needed = np.asarray(ceil_div(ports.converted, unit.lanes.integer))
         slowest = np.where(needed > cycles, len(names), slowest)
         cycles = np.maximum(cycles, needed)
     found: dict[str, IntArray] = {}
     for at in np.unique(slowest[slowest >= 0]).tolist():
         unit_waits = at == len(names)
         name = "quantization_unit" if unit_waits else names[at]
-        operand = "weight" if unit_waits else use.ports.busiest_operand(name)
+        operand = "weight" if unit_waits else ports.busiest_operand(name)
         found[f"{use.stall}:{name}.{operand}"] = np.where(slowest == at, cycles - busy, 0)
     return found

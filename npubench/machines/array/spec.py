@@ -180,6 +180,8 @@ class MemorySpec(SpecModel):
         port_width: bits a cycle, for on-chip memories (follows the clock).
         ports: one port for reads and writes, or one of each at the full rate.
         double_buffered: half of the capacity holds the next tile while the first is in use.
+        transfers: whether words cross its outer boundary while the machine works, or everything
+            else waits for them.
         off_chip: outside the die, never scaled by supply voltage; exactly the outermost are.
     """
 
@@ -192,6 +194,7 @@ class MemorySpec(SpecModel):
     port_width: CycleBandwidth | None = None
     ports: Literal["shared", "separate"] = "shared"
     double_buffered: bool = True
+    transfers: Literal["overlapped", "serial"] = "overlapped"
     off_chip: bool = False
 
     @model_validator(mode="after")
@@ -202,7 +205,19 @@ class MemorySpec(SpecModel):
             raise _refuse("give either 'bandwidth' (per second) or 'port_width' (per cycle)")
         if self.capacity is None and not self.off_chip:
             raise _refuse("missing key 'capacity' (only an off-chip memory may leave it out)")
+        if self.serial and self.off_chip:
+            raise _refuse("transfers: an off-chip memory has nothing outside; state it further in")
+        if self.serial and self.double_buffered:
+            raise _refuse(
+                "transfers 'serial' needs 'double_buffered: false'",
+                "half of a double-buffered memory is kept free for what comes in during work",
+            )
         return self
+
+    @property
+    def serial(self) -> bool:
+        """Whether nothing else happens while words cross the outer boundary."""
+        return self.transfers == "serial"
 
 
 class VectorUnitSpec(SpecModel):

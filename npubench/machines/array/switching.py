@@ -78,22 +78,26 @@ def mode_switch(
     wanted = kept_weights(spec, network, after)
     moved = [name for name in wanted if before.of(name) != after.of(name) or name not in there]
     converted = fetched = 0
-    energy, arrivals = 0.0, {layer.name: 0.0 for layer in layers}
+    inner = spec.chain("weight")[-2]
+    energy, waited, arrivals = 0.0, 0.0, {layer.name: 0.0 for layer in layers}
     for layer in layers:
         if layer.name not in moved:
             continue
         count = layer.nest.weight_elements
         cycles, joules, on_chip = _move(spec, network, before, after, layer.name, there)
-        arrivals[layer.name] = cycles * count
+        if on_chip or not inner.serial:
+            arrivals[layer.name] = cycles * count
+        else:
+            waited += cycles * count
         energy += joules * count
         converted += count if on_chip else 0
         fetched += 0 if on_chip else count
-    weights = 0.0
+    weights = waited
     if moved:
         cost = cost_network(spec, network, after, map_network(spec, network, after))
         runs = {layer.name: float(layer.cycles) for layer in cost.layers}
         waits = [arrivals.get(layer.name, 0.0) for layer in cost.layers]
-        weights = exposed(waits, list(runs.values()))
+        weights += exposed(waits, list(runs.values()))
     static = spec.static_power.value * (drain + weights) / spec.clock.value
     return ModeSwitch(drain, weights, converted, fetched, energy + static)
 
@@ -121,6 +125,8 @@ def _move(
     if not on_chip:
         bits = width if stored is None else stored
         cycles = bits * cycles_per_bit(outer, spec.clock.value)
+        if inner.serial:
+            cycles = max(cycles, bits * cycles_per_bit(inner, spec.clock.value))
         joules = bits * (outer.read_energy.value + inner.write_energy.value)
     if unit is not None and stored is not None:
         bits_of = OperandBits(width, width, width, width, stored)

@@ -5,24 +5,69 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from npubench.machines.array.flows import finished_bits
 from npubench.machines.array.mapping import ArrayMapping, MappedLayer, home_memory
 from npubench.machines.array.spec import ArraySpec, MemorySpec, Operand
+from npubench.machines.array.tiles import OperandBits
 
-__all__ = ["Ports", "mac_traffic", "tensor_traffic"]
+__all__ = ["Crossing", "Ports", "mac_traffic", "tensor_traffic"]
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """Words over the boundary between two memories, all of one kind.
+
+    Attributes:
+        inner, outer: the memories; ``serial``: whether everything waits while the words cross.
+        operand: what they are.
+        words: how many.
+        inner_read, inner_written, outer_read, outer_written: bits a word at each port.
+        converted: whether each passes the quantization unit.
+    """
+
+    inner: MemorySpec
+    outer: MemorySpec
+    operand: str
+    words: int
+    inner_read: int = 0
+    inner_written: int = 0
+    outer_read: int = 0
+    outer_written: int = 0
+    converted: bool = False
+    serial: bool = False
+
+    def busy_bits(self, memory: MemorySpec) -> int:
+        """Bits a word at the busiest port of either memory."""
+        inner = memory is self.inner
+        read = self.inner_read if inner else self.outer_read
+        written = self.inner_written if inner else self.outer_written
+        return max(read, written) if memory.ports == "separate" else read + written
 
 
 @dataclass(slots=True)
 class Ports:
     """Bits read from and written to each memory for each operand, while being added up.
 
-    ``converted`` counts weights through the quantization unit.
+    Attributes:
+        read, written: bits by (memory, operand).
+        converted: weights through the quantization unit.
+        transfers: what crosses while everything else waits; its bits are in ``read`` and
+            ``written``, and its weights in ``converted``.
     """
 
     read: Counter[tuple[str, str]] = field(default_factory=Counter)
     written: Counter[tuple[str, str]] = field(default_factory=Counter)
     converted: int = 0
+    transfers: list[Crossing] = field(default_factory=list)
+
+    def cross(self, crossing: Crossing) -> None:
+        """Add what crosses a boundary."""
+        self._add(crossing, crossing.words)
+        self.converted += crossing.words * crossing.converted
+        if crossing.serial and crossing.words:
+            self.transfers.append(crossing)
 
     def bits(self, memory: str) -> tuple[int, int]:
         """(bits read, bits written) of one memory."""
@@ -30,6 +75,16 @@ class Ports:
             sum(n for (name, _), n in self.read.items() if name == memory),
             sum(n for (name, _), n in self.written.items() if name == memory),
         )
+
+    def beside_work(self) -> Ports:
+        """What passes while the machine works: everything but the transfers that it waits for."""
+        if not self.transfers:
+            return self
+        beside = Ports(self.read.copy(), self.written.copy(), self.converted)
+        for crossing in self.transfers:
+            beside._add(crossing, -crossing.words)
+            beside.converted -= crossing.words * crossing.converted
+        return beside
 
     def busiest_operand(self, memory: str) -> str:
         """The operand with most bits through a memory's ports."""
@@ -45,6 +100,14 @@ class Ports:
         read, written = self.bits(memory.name)
         return max(read, written) if memory.ports == "separate" else read + written
 
+    def _add(self, crossing: Crossing, words: int) -> None:
+        inner = crossing.inner.name, crossing.operand
+        outer = crossing.outer.name, crossing.operand
+        self.read[inner] += words * crossing.inner_read
+        self.written[inner] += words * crossing.inner_written
+        self.read[outer] += words * crossing.outer_read
+        self.written[outer] += words * crossing.outer_written
+
 
 def mac_traffic(spec: ArraySpec, layer: MappedLayer, trips: int, bias_elements: int) -> Ports:
     """Traffic of a multiply-accumulate layer, all trips.
@@ -57,40 +120,49 @@ def mac_traffic(spec: ArraySpec, layer: MappedLayer, trips: int, bias_elements: 
     for operand in ("input", "weight"):
         chain = _active_chain(spec, layer, operand)
         width = layer.bits.of(operand)
-        crossing = layer.work.core.of(operand) * trips
-        for index, memory in enumerate(chain):
-            ports.read[memory.name, operand] += crossing * width
-            if index + 1 == len(chain):
-                break
-            crossing = layer.work.boundaries[memory.name].of(operand) * trips
-            ports.written[memory.name, operand] += crossing * width
+        ports.read[chain[0].name, operand] += layer.work.core.of(operand) * trips * width
+        for inner, outer in pairwise(chain):
+            words = layer.work.boundaries[inner.name].of(operand) * trips
+            ports.cross(_inwards(inner, outer, operand, words, layer.bits))
+    inner, outer = spec.chain("weight")[-2:]
     if layer.weights_loaded:
-        inner, outer = spec.chain("weight")[-2:]
-        ports.read[outer.name, "weight"] += layer.weights_loaded * layer.bits.weight
-        ports.written[inner.name, "weight"] += layer.weights_loaded * layer.bits.weight
-    _convert(spec, layer, trips, ports)
+        ports.cross(_inwards(inner, outer, "weight", layer.weights_loaded, layer.bits))
     _output_traffic(spec, layer, trips, ports)
     if bias_elements:
-        for memory in spec.chain("weight"):
-            ports.read[memory.name, "weight"] += bias_elements * layer.bits.partial
-        for memory in spec.chain("weight")[:-1]:
-            ports.written[memory.name, "weight"] += bias_elements * layer.bits.partial
+        width = layer.bits.partial
+        ports.read[spec.chain("weight")[0].name, "weight"] += bias_elements * width
+        for inner, outer in pairwise(spec.chain("weight")):
+            ports.cross(
+                Crossing(
+                    inner,
+                    outer,
+                    "weight",
+                    bias_elements,
+                    inner_written=width,
+                    outer_read=width,
+                    serial=inner.serial,
+                )
+            )
     return ports
 
 
-def _convert(spec: ArraySpec, layer: MappedLayer, trips: int, ports: Ports) -> None:
-    """Weights that come in as they are stored: more bits from outside, and a trip to the unit."""
-    stored, narrow = layer.bits.stored_weight, layer.bits.weight
-    if stored is None:
-        return
-    inner, outer = spec.chain("weight")[-2:]
-    count = layer.weights_loaded
-    if "weight" not in layer.resident:
-        count += layer.work.boundaries[inner.name].weight * trips
-    ports.converted += count
-    ports.read[outer.name, "weight"] += count * (stored - narrow)
-    ports.written[inner.name, "weight"] += count * stored  # as stored, beside the narrow copy
-    ports.read[inner.name, "weight"] += count * stored
+def _inwards(
+    inner: MemorySpec, outer: MemorySpec, operand: str, words: int, bits: OperandBits
+) -> Crossing:
+    """Inputs or weights that come in; weights as they are stored go to the unit and back."""
+    width, stored = bits.of(operand), bits.stored_weight
+    converted = operand == "weight" and outer.off_chip and stored is not None
+    return Crossing(
+        inner,
+        outer,
+        operand,
+        words,
+        inner_read=stored or 0 if converted else 0,
+        inner_written=width + (stored or 0 if converted else 0),
+        outer_read=stored or 0 if converted else width,
+        converted=converted,
+        serial=inner.serial,
+    )
 
 
 def tensor_traffic(
@@ -109,16 +181,29 @@ def tensor_traffic(
     """
     ports = Ports()
     home = home_memory(spec)
-    inner = {"input": home or spec.chain("input")[0], "output": home or spec.chain("output")[0]}
-    for operand, elements_of, outwards in (("input", reads, False), ("output", writes, True)):
+    for operand, elements_of in (("input", reads), ("output", writes)):
+        chain = spec.chain(_operand(operand))
+        near, far = home or chain[0], chain[-1]
+        serial = any(memory.serial for memory in chain[chain.index(near) : -1])
         for name, elements in elements_of.items():
-            bits = elements * mapping.bits[name]
-            near, far = inner[operand], spec.chain(_operand(operand))[-1]
-            first, second = (ports.written, ports.read) if outwards else (ports.read, ports.written)
-            first[near.name, operand] += bits
+            width = mapping.bits[name]
+            outwards = operand == "output"
+            side = ports.written if outwards else ports.read
+            side[near.name, operand] += elements * width
             if not mapping.residency.holds(name):
-                second[near.name, operand] += bits
-                (ports.written if outwards else ports.read)[far.name, operand] += bits
+                ports.cross(
+                    Crossing(
+                        near,
+                        far,
+                        operand,
+                        elements,
+                        inner_read=width * outwards,
+                        inner_written=width * (not outwards),
+                        outer_read=width * (not outwards),
+                        outer_written=width * outwards,
+                        serial=serial,
+                    )
+                )
     return ports
 
 
@@ -143,16 +228,17 @@ def _output_traffic(spec: ArraySpec, layer: MappedLayer, trips: int, ports: Port
     chain = _active_chain(spec, layer, "output")
     bits = layer.bits
     finished = layer.core.shape.nest.output_elements * trips
-    crossing = layer.work.core.output * trips
-    for index, memory in enumerate(chain):
-        width = finished_bits(memory, bits)
-        again = crossing - finished
-        ports.written[memory.name, "output"] += again * bits.partial + finished * width
-        ports.read[memory.name, "output"] += again * bits.partial
-        if index + 1 == len(chain):
-            return
-        crossing = layer.work.boundaries[memory.name].output * trips
-        # What moves on is read here; what comes back for more is written here again.
-        again = crossing - finished
-        ports.read[memory.name, "output"] += again * bits.partial + finished * width
-        ports.written[memory.name, "output"] += again * bits.partial
+    again = layer.work.core.output * trips - finished
+    innermost = chain[0].name, "output"
+    ports.written[innermost] += again * bits.partial + finished * finished_bits(chain[0], bits)
+    ports.read[innermost] += again * bits.partial
+    for inner, outer in pairwise(chain):
+        # What comes back for more is read outside and written inside again.
+        again = layer.work.boundaries[inner.name].output * trips - finished
+        ways = (
+            (again, (bits.partial, 0, 0, bits.partial)),
+            (again, (0, bits.partial, bits.partial, 0)),
+            (finished, (finished_bits(inner, bits), 0, 0, finished_bits(outer, bits))),
+        )
+        for words, widths in ways:
+            ports.cross(Crossing(inner, outer, "output", words, *widths, serial=inner.serial))

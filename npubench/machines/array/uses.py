@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from npubench.ir import Layer, MacLayer, MoveLayer, Network, VectorLayer
-from npubench.machines.array.flows import FloatArray
+from npubench.machines.array.flows import FloatArray, overlapped_operands
 from npubench.machines.array.mapping import ArrayMapping, MappedLayer
 from npubench.machines.array.registers import register_use
 from npubench.machines.array.space import first_tile
@@ -180,6 +180,7 @@ def _waits(
     first = first_tile(mapped.core, one(mapped.work.first))
     last = first_tile(mapped.core, one(mapped.work.last))
     elements = first | {"output": last["output"]}
+    overlapped = overlapped_operands(spec)
     outermost = {
         "input": spec.chain("input")[-1],
         "weight": spec.chain("weight")[-1],
@@ -195,7 +196,7 @@ def _waits(
             count if operand == "weight" else None,
         )
         for operand, count in elements.items()
-        if operand not in mapped.resident and (alone or operand != "output")
+        if operand in overlapped - mapped.resident and (alone or operand != "output")
     )
 
 

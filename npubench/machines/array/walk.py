@@ -29,14 +29,18 @@ class Walk:
 
     Attributes:
         words: elements over the outer boundary of a memory, by (memory, operand); outputs are
-            those written, each but the first of an output having been read back before.
+            those written.
+        returned: of these, outputs that had been there before and were read back.
         pieces: how often the array ran a piece of these extents, on one group.
         products: times each (b, y, x, k, c) was worked on, on one group.
+        begun: outputs (b, y, x, k) of one group that a memory has handed outwards, by its name.
     """
 
     words: Counter[tuple[str, str]] = field(default_factory=Counter)
+    returned: Counter[str] = field(default_factory=Counter)
     pieces: Counter[Extents] = field(default_factory=Counter)
     products: Counter[tuple[int, ...]] = field(default_factory=Counter)
+    begun: set[tuple[str, int, int, int, int]] = field(default_factory=set)
 
 
 def walk(shape: Shape, levels: tuple[Level, ...], nest: Nest) -> Walk:
@@ -71,8 +75,21 @@ def _visit(
             if held.get(operand) != place:
                 held[operand] = place
                 found.words[level.name, operand] += groups * _elements(shape, operand, start, piece)
+                if operand == "output":
+                    _hand_out(shape, level.name, start, piece, found)
         # At the innermost memory the pieces are the array's own.
         _visit(shape, levels[1:], inside[piece], start, found)
+
+
+def _hand_out(
+    shape: Shape, name: str, start: Mapping[str, int], piece: Extents, found: Walk
+) -> None:
+    sizes = piece._asdict()
+    ranges = (range(start[loop], start[loop] + sizes[loop]) for loop in "byxk")
+    for b, y, x, k in product(*ranges):
+        output = (name, b, y, x, k)
+        found.returned[name] += shape.nest.G * shape.nest.OZ * (output in found.begun)
+        found.begun.add(output)
 
 
 def _tiles(nest: Nest, origin: Mapping[str, int]) -> Iterator[tuple[dict[str, int], Extents]]:

@@ -103,7 +103,8 @@ def every_nest(
         return
     level = levels[0]
     groups = cores[0].groups_at_once
-    if int(tiles.footprint(one(whole), level.operands, level.bits, groups)[0]) <= level.room_bits:
+    whole_bits = int(tiles.footprint(one(whole), level.operands, level.bits, groups)[0])
+    if whole_bits <= level.room_bits and not level.streams:
         candidates = [whole]
     else:
         room = level.room_bits // 2 if level.double_buffered else level.room_bits
@@ -112,6 +113,7 @@ def every_nest(
             tile
             for tile in (Extents(*(int(n) for n in row)) for row in zip(*table, strict=True))
             if int(tiles.footprint(one(tile), level.operands, level.bits, groups)[0]) <= room
+            or (tile == whole and whole_bits <= level.room_bits)
         ]
     for tile in candidates:
         parts = list(combinations(whole, tile))
