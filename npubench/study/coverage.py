@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from npubench.ir import Layer, MoveLayer, Network, UnknownLayer
 from npubench.machines.protocol import Cost
 from npubench.study.result import Coverage, CoverageClass, OperatorCoverage
 
-__all__ = ["APPROXIMATED", "MODELLED", "UNKNOWN", "classify", "layer_bytes", "measure_coverage"]
+__all__ = [
+    "APPROXIMATED",
+    "MODELLED",
+    "UNKNOWN",
+    "at_other_times",
+    "classify",
+    "layer_bytes",
+    "measure_coverage",
+    "operator_rows",
+]
 
 MODELLED, APPROXIMATED, UNKNOWN = "modelled", "approximated", "unknown"
 
@@ -61,6 +70,34 @@ def measure_coverage(network: Network, cost: Cost) -> Coverage:
             )
             for (op, status, how), group in rows.items()
         ),
+    )
+
+
+def operator_rows(network: Network) -> list[list[int]]:
+    """Indices of the layers behind each row of `measure_coverage`'s operators, in its order."""
+    rows: dict[tuple[str, str, str], list[int]] = {}
+    for index, layer in enumerate(network.layers):
+        rows.setdefault((layer.op, *classify(layer)), []).append(index)
+    return list(rows.values())
+
+
+def at_other_times(coverage: Coverage, seconds: Sequence[float]) -> Coverage:
+    """The ledger of the same network where its operators take other times, one a row."""
+    operators = tuple(
+        OperatorCoverage(row.op, row.status, row.layers, row.how, row.macs, row.bytes, took)
+        for row, took in zip(coverage.operators, seconds, strict=True)
+    )
+    whole = math.fsum(seconds)
+
+    def taking(one: CoverageClass, status: str) -> CoverageClass:
+        took = math.fsum(row.latency_s for row in operators if row.status == status)
+        return replace(one, latency_s=took, time_share=_share(took, whole))
+
+    return Coverage(
+        taking(coverage.modelled, MODELLED),
+        taking(coverage.approximated, APPROXIMATED),
+        taking(coverage.unknown, UNKNOWN),
+        operators,
     )
 
 

@@ -16,7 +16,7 @@ from npubench.errors import InputError, OptionError, Problem
 from npubench.study.result import SweepPoint
 from npubench.study.run import RunRequest
 from npubench.study.session import Session
-from npubench.study.sweep import run_point
+from npubench.study.sweep import run_points
 
 __all__ = ["Spread", "on_dask", "over_processes", "run_chunk"]
 
@@ -31,7 +31,7 @@ _RETRIES = 3
 def run_chunk(tasks: Sequence[Task]) -> list[SweepPoint]:
     """The points of some tasks, with one session."""
     session = Session()
-    return [run_point(axes, request, session) for axes, request in tasks]
+    return list(run_points(tasks, session))
 
 
 def over_processes(jobs: int) -> Spread:

@@ -12,16 +12,28 @@ from npubench.errors import InputError, OptionError
 from npubench.specs.header import read_header
 from npubench.study.axes import Axis
 from npubench.study.grid import Shape, SweepPlan, plan_sweep
-from npubench.study.result import Sweep, SweepPoint
+from npubench.study.operating import run_tuned, tuning_key
+from npubench.study.result import RunResult, Sweep, SweepPoint
 from npubench.study.run import RunRequest, make_stamp, run
 from npubench.study.serialise import point_from_json, point_to_json
 from npubench.study.session import Session
 from npubench.study.store import SweepStore, content_key
 from npubench.study.supply import run_at_supply
 
-__all__ = ["SweepPlan", "plan_sweep", "point_key", "run_point", "sweep", "sweep_points"]
+__all__ = [
+    "SweepPlan",
+    "plan_sweep",
+    "point_key",
+    "run_point",
+    "run_points",
+    "sweep",
+    "sweep_points",
+]
 
 Point = Mapping[str, str]
+
+# Points of one batch: few enough that progress shows and that a kill loses little.
+_TOGETHER = 512
 
 
 def sweep_points(
@@ -55,7 +67,7 @@ def sweep_points(
     missing = [i for i in range(len(requests)) if i not in known]
     fresh: Iterator[SweepPoint]
     if spread is None:
-        fresh = (run_point(*requests[i], session) for i in missing)
+        fresh = run_points([requests[i] for i in missing], session)
     else:
         fresh = spread([requests[i] for i in missing])
     for index in range(len(requests)):
@@ -66,6 +78,20 @@ def sweep_points(
         if store is not None:
             store.add(keys[index], point_to_json(point))
         yield point
+
+
+def run_points(tasks: Sequence[tuple[Point, RunRequest]], session: Session) -> Iterator[SweepPoint]:
+    """Points in their order; those that differ in clock and supply alone are costed together."""
+    keys = [tuning_key(request, session) for _, request in tasks]
+    together: dict[int, RunResult | None] = {}
+    for at, (axes, request) in enumerate(tasks):
+        if at not in together and keys[at] is not None:
+            ahead = range(at, min(at + _TOGETHER, len(tasks)))
+            like = [i for i in ahead if keys[i] == keys[at]]
+            results = run_tuned([tasks[i][1] for i in like], session)
+            together |= dict(zip(like, results, strict=True))
+        result = together.pop(at, None)
+        yield run_point(axes, request, session) if result is None else _ok(axes, result)
 
 
 def run_point(axes: Point, request: RunRequest, session: Session) -> SweepPoint:
@@ -80,6 +106,10 @@ def run_point(axes: Point, request: RunRequest, session: Session) -> SweepPoint:
             status="failed",
             error=str(error),
         )
+    return _ok(axes, result)
+
+
+def _ok(axes: Point, result: RunResult) -> SweepPoint:
     return SweepPoint(
         axes=axes,
         workload=result.workload.name,

@@ -129,6 +129,8 @@ class Resources:
         self.off_chip = sorted({at for side in sides for name, at in side if name in outside})
         self.on_chip = [ARRAY, *range(SERIAL + 1, self.energy)]
         self.on_chip = [at for at in self.on_chip if at not in self.off_chip]
+        timed = {m.name for m in spec.memories if m.port_width is None}
+        self.timed = {at for side in sides for name, at in side if name in timed}
 
     def latency(self, cost: FloatArray) -> FloatArray:
         """Cycles of each row: the busiest column, and what is paid on top.
@@ -147,6 +149,43 @@ class Resources:
         off_chip = whole(cost[..., self.off_chip].max(axis=-1))
         on_top = cost[..., AFTER] + whole(cost[..., SERIAL])
         return np.asarray(np.maximum(on_chip, off_chip) + on_top)
+
+    def anywhere(self, cost: FloatArray) -> FloatArray:
+        """Figures of each row with which latency and energy rise at every operating point.
+
+        Columns: latency and joules here; then what the latency elsewhere is made of (see
+        `latency_at`), and joules of the die and off chip.
+        """
+        parts = [self.latency(cost), self.joules(cost), *self._parts(cost)]
+        parts += [cost[:, self.energy], cost[:, self.off_chip_energy]]
+        return np.stack(parts, axis=1)
+
+    def latency_at(self, cost: FloatArray, ratio: FloatArray) -> FloatArray:
+        """Cycles of each row (first axis) at clocks of these ratios to the spec's (second axis).
+
+        Memories with a rate per second take that many more cycles of a faster clock. So do waits
+        for tiles where the off-chip memories, which they pass, have such a rate.
+        """
+        on, on_timed, off, off_timed, wait, after = (p[:, None] for p in self._parts(cost))
+        wait = wait * ratio if self.timed & {*self.off_chip} else wait
+        on_chip = np.maximum(on, on_timed * ratio) + wait
+        return np.asarray(np.maximum(on_chip, np.maximum(off, off_timed * ratio)) + after)
+
+    def _parts(self, cost: FloatArray) -> tuple[FloatArray, ...]:
+        """Busiest of each kind of column, and what is paid on top."""
+
+        def busiest(columns: list[int], *, timed: bool) -> FloatArray:
+            of_kind = [at for at in columns if (at in self.timed) is timed]
+            return np.asarray(cost[:, of_kind].max(axis=1, initial=0.0))
+
+        return (
+            busiest(self.on_chip, timed=False),
+            busiest(self.on_chip, timed=True),
+            busiest(self.off_chip, timed=False),
+            busiest(self.off_chip, timed=True),
+            cost[:, BEFORE] + cost[:, LEAVE],
+            cost[:, AFTER],
+        )
 
     def joules(self, cost: FloatArray) -> FloatArray:
         """Dynamic energy of each row."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from npubench.machines.array.flows import FloatArray
 
-__all__ = ["BestGoal", "FrontGoal", "Goal", "ManyGoal", "Score", "ranked", "staircase"]
+__all__ = ["BestGoal", "FrontGoal", "Goal", "Indices", "ManyGoal", "Score", "ranked", "staircase"]
 
 # Figures of cost vectors, one row each: what is minimised first, then what decides ties.
 Score = Callable[[FloatArray], FloatArray]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,6 +11,7 @@ from npubench.ir import LayerPrecision, Network, PrecisionPlan
 from npubench.machines.array.cost import cost_network
 from npubench.machines.array.fronts import front_network
 from npubench.machines.array.mapping import ArrayMapping, map_network
+from npubench.machines.array.operating import prepare
 from npubench.machines.array.silicon import areas_mm2, leakages_w
 from npubench.machines.array.spec import ArraySpec, MemorySpec, PEFormatSpec
 from npubench.machines.array.switching import mode_switch
@@ -17,19 +19,30 @@ from npubench.machines.array.uses import peak_macs_per_cycle
 from npubench.machines.common.legalise import legalise
 from npubench.machines.common.voltage import at_supply
 from npubench.machines.protocol import Cost, Legalised, MachineInfo, MappingFront, Objective
+from npubench.machines.tuning import Anywhere, OperatingPoint
 from npubench.specs.loader import SpecDocument
 from npubench.specs.quantity import Quantity
 
 __all__ = ["ArrayMachine", "build"]
 
+_CLOCK, _SUPPLY = "clock", "voltage.supply"
+
 
 @dataclass(frozen=True)
 class ArrayMachine:
-    """A dense PE array with a memory hierarchy and a vector unit."""
+    """A dense PE array with a memory hierarchy and a vector unit.
+
+    Attributes:
+        spec: with constants at the supply in force.
+        sha256, knobs: of the document.
+        nominal: the spec as written, with constants at the nominal supply; None for a machine
+            that no document describes.
+    """
 
     spec: ArraySpec
     sha256: str
     knobs: tuple[tuple[str, str], ...] = ()
+    nominal: ArraySpec | None = None
 
     @cached_property
     def info(self) -> MachineInfo:
@@ -68,7 +81,8 @@ class ArrayMachine:
             memory.model_copy(update=self._slowed(memory, share)) if memory.off_chip else memory
             for memory in self.spec.memories
         )
-        return replace(self, spec=self.spec.model_copy(update={"memories": memories}))
+        spec = self.spec.model_copy(update={"memories": memories})
+        return replace(self, spec=spec, nominal=None)
 
     def _link(self, memory: MemorySpec) -> float:
         if memory.bandwidth is not None:
@@ -103,6 +117,44 @@ class ArrayMachine:
         """See `FrontMachine.front`."""
         return front_network(self.spec, network, plan)
 
+    @property
+    def settings(self) -> Mapping[str, float]:
+        """See `Tunable.settings`: the clock in hertz and the supply in volts, as written."""
+        if self.nominal is None:
+            return {}
+        voltage = self.nominal.voltage
+        supply = {} if voltage is None else {_SUPPLY: voltage.supply.value}
+        return {_CLOCK: self.nominal.clock.value} | supply
+
+    @property
+    def untuned(self) -> object:
+        """See `Tunable.untuned`."""
+        spec = self.nominal
+        if spec is None:
+            return self.spec
+        voltage = spec.voltage
+        if voltage is not None:
+            voltage = voltage.model_copy(update={"supply": voltage.nominal})
+        clock = Quantity(1.0, "frequency")
+        return spec.model_copy(update={"clock": clock, "voltage": voltage})
+
+    def operating_point(self, settings: Mapping[str, float]) -> OperatingPoint:
+        """See `Tunable.operating_point`."""
+        clock = settings[_CLOCK]
+        voltage = None if self.nominal is None else self.nominal.voltage
+        if voltage is None:
+            return OperatingPoint(clock)
+        factors = voltage.factors(settings[_SUPPLY])
+        return OperatingPoint(
+            voltage.clock_hz(clock, settings[_SUPPLY]), factors.energy, factors.leakage
+        )
+
+    def anywhere(
+        self, network: Network, plan: PrecisionPlan, objective: Objective
+    ) -> Anywhere | None:
+        """See `Tunable.anywhere`."""
+        return None if self.nominal is None else prepare(self.nominal, network, plan, objective)
+
     def mode_switch(
         self, network: Network, before: PrecisionPlan, after: PrecisionPlan
     ) -> tuple[float, float]:
@@ -117,11 +169,13 @@ def build(document: SpecDocument) -> ArrayMachine:
     Raises:
         SpecError: with every mistake of the document.
     """
-    spec = document.validate(ArraySpec)
+    nominal = document.validate(ArraySpec)
     spec = at_supply(
-        spec, spec.voltage, off_chip=lambda part: isinstance(part, MemorySpec) and part.off_chip
+        nominal,
+        nominal.voltage,
+        off_chip=lambda part: isinstance(part, MemorySpec) and part.off_chip,
     )
-    return ArrayMachine(spec, document.sha256, tuple(document.knobs.items()))
+    return ArrayMachine(spec, document.sha256, tuple(document.knobs.items()), nominal)
 
 
 def _pair(fmt: PEFormatSpec) -> LayerPrecision:

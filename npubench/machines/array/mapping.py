@@ -14,8 +14,8 @@ from npubench.machines.array.core import Core
 from npubench.machines.array.extents import Shape
 from npubench.machines.array.flows import FloatArray, Resources, overlapped_operands
 from npubench.machines.array.fusion import Tails, find_tails
-from npubench.machines.array.goals import BestGoal, FrontGoal, staircase
-from npubench.machines.array.nests import DoesNotFitError, SearchCounts
+from npubench.machines.array.goals import BestGoal, FrontGoal, Goal, Indices, ManyGoal, staircase
+from npubench.machines.array.nests import DoesNotFitError, SearchCounts, nondominated
 from npubench.machines.array.search import LayerSearch
 from npubench.machines.array.space import ArrayCost, build_cores, build_levels, feeding_flow
 from npubench.machines.array.spec import ArraySpec, MemorySpec, PEFormatSpec
@@ -30,6 +30,7 @@ __all__ = [
     "format_of",
     "home_memory",
     "kept_weights",
+    "map_everywhere",
     "map_fronts",
     "map_network",
 ]
@@ -49,6 +50,7 @@ class MappedLayer:
         weights_loaded: elements of weights fetched once for all trips (and none if they stay on
             chip between inferences); 0 where every trip fetches what it needs.
         counts: what the search covered.
+        row: cost vector of one trip in the columns of the search, finished outputs included.
     """
 
     core: Core
@@ -59,6 +61,7 @@ class MappedLayer:
     resident: frozenset[str]
     weights_loaded: int
     counts: SearchCounts
+    row: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +128,31 @@ def map_fronts(spec: ArraySpec, network: Network, plan: PrecisionPlan) -> tuple[
     return _map(spec, network, plan, None)
 
 
+def map_everywhere(
+    spec: ArraySpec, network: Network, plan: PrecisionPlan
+) -> tuple[ArrayMapping, ...]:
+    """Mappings that hold, between them, the best of every layer at any clock and any supply.
+
+    For whatever objective: the best one by the columns of its ``row`` is among a layer's choices.
+    The n-th mapping has the n-th choice of each layer; the last one where there are fewer. None at
+    all where the search of a layer gave up before it was proven.
+
+    Raises:
+        MappingError: as `map_network`.
+    """
+    try:
+        return _map(spec, network, plan, None, everywhere=True)
+    except _UnprovenError:
+        return ()
+
+
 def _map(
-    spec: ArraySpec, network: Network, plan: PrecisionPlan, objective: Objective | None
+    spec: ArraySpec,
+    network: Network,
+    plan: PrecisionPlan,
+    objective: Objective | None,
+    *,
+    everywhere: bool = False,
 ) -> tuple[ArrayMapping, ...]:
     bits = storage_bits(network, plan)
     tails = find_tails(network, enabled=spec.vector_unit.fused_tails)
@@ -137,7 +163,7 @@ def _map(
         room -= sum(kept.values())
     # Half of the home memory may hold activations; the rest is for tiles of the running layer.
     residency = keep_on_chip(network, bits, room // 2, skip=tails.hidden)
-    placer = _Placer(spec, network, bits, tails, residency, home, kept, objective)
+    placer = _Placer(spec, network, bits, tails, residency, home, kept, objective, everywhere)
     layers = {layer.name: placer.place(layer, plan) for layer in network.mac_layers}
     return tuple(
         ArrayMapping(
@@ -183,13 +209,19 @@ def kept_weights(spec: ArraySpec, network: Network, plan: PrecisionPlan) -> dict
     return kept
 
 
+_Choice = tuple[Core, NestWork, FloatArray]
 _Key = tuple[LoopNest, str, OperandBits, frozenset[str], bool, int]
+
+
+class _UnprovenError(Exception):
+    """A search left choices out; carries nothing."""
 
 
 class _Placer:
     """Places layers one by one; equal layers in equal surroundings are placed once.
 
-    Without an objective a layer has a placement for every point of its front of latency and energy.
+    Without an objective a layer has a placement for every point of its front of latency and energy;
+    or for every clock and supply, see `map_everywhere`.
     """
 
     def __init__(
@@ -202,13 +234,14 @@ class _Placer:
         home: MemorySpec | None,
         kept: Mapping[str, int],
         objective: Objective | None,
+        everywhere: bool,
     ) -> None:
         self.spec, self.network, self.bits, self.tails = spec, network, bits, tails
         self.residency, self.home, self.kept = residency, home, kept
-        self.objective = objective
-        self.resources = Resources(spec)
+        self.objective, self.everywhere = objective, everywhere
+        self.resources = Resources(spec, split=everywhere)
         self.kept_bits = sum(kept.values())
-        self.known: dict[_Key, tuple[list[tuple[Core, NestWork]], SearchCounts]] = {}
+        self.known: dict[_Key, tuple[list[_Choice], SearchCounts]] = {}
 
     def place(self, layer: MacLayer, plan: PrecisionPlan) -> tuple[MappedLayer, ...]:
         name, fmt = format_of(self.spec, plan.of(layer.name))
@@ -240,8 +273,9 @@ class _Placer:
                 resident=resident | ({"weight"} if stay else set()),
                 weights_loaded=layer.nest.weight_elements if loaded else 0,
                 counts=counts,
+                row=row,
             )
-            for core, work in choices
+            for core, work, row in choices
         )
 
     def _search(
@@ -252,7 +286,7 @@ class _Placer:
         resident: frozenset[str],
         stay: bool,
         reserved: int,
-    ) -> tuple[list[tuple[Core, NestWork]], SearchCounts]:
+    ) -> tuple[list[_Choice], SearchCounts]:
         spec, shape = self.spec, Shape(layer.nest)
         weights_memory = spec.chain("weight")[-2] if stay else None
         own = 0 if layer.name in self.kept or not stay else _weights_bits(layer, fmt)
@@ -283,16 +317,29 @@ class _Placer:
             (level.flow.finished for level in levels if "output" in level.operands),
             start=np.zeros(self.resources.count),
         )
-        goal = BestGoal(self._score) if self.objective else FrontGoal(self._score)
+        goal = self._goal()
         search = LayerSearch(LayerTiles(shape), cores, levels, self.resources, cost, goal, finished)
         front = search.run(shape.extents)
         rows = front.cost + layer.nest.output_elements * finished
+        if self.everywhere and not search.counts.proven:
+            raise _UnprovenError
+        choices: list[_Choice] = []
+        for index in self._chosen(rows).tolist():
+            work = measure(search.tiles, cores, levels, front.nests[index])
+            choices.append((cores[work.variant], work, rows[index]))
+        return choices, search.counts
+
+    def _goal(self) -> Goal:
+        if self.everywhere:
+            return ManyGoal(self.resources.anywhere)
+        return BestGoal(self._score) if self.objective else FrontGoal(self._score)
+
+    def _chosen(self, rows: FloatArray) -> Indices:
+        """The rows that are sought."""
+        if self.everywhere:
+            return nondominated(self.resources.anywhere(rows))
         best = staircase(*self._score(rows).T)
-        works = [
-            measure(search.tiles, cores, levels, front.nests[i])
-            for i in (best[:1] if self.objective else best).tolist()
-        ]
-        return [(cores[work.variant], work) for work in works], search.counts
+        return best[:1] if self.objective else best
 
     def _score(self, rows: FloatArray) -> FloatArray:
         """The objective of each row, and the figure that decides ties."""

@@ -295,6 +295,28 @@ class VoltageSpec(SpecModel):
             leakage=self._factor(self.leakage, "leakage", volts),
         )
 
+    def clock_hz(self, stated: float, supply: float) -> float:
+        """The clock in force at a supply for a stated one, in hertz and volts.
+
+        Raises:
+            OptionError: it is to be kept, and the supply does not allow it; or as `factors`.
+        """
+        frequency = self.factors(supply).frequency
+        if self.clock == "scaled":
+            return stated * frequency
+        assert self.highest_clock is not None  # the schema demands it where clocks are kept
+        highest = self.highest_clock.value * frequency
+        if stated > highest:
+            raise OptionError(
+                Problem(
+                    f"a clock of {units.describe(stated, 'frequency')} needs more than "
+                    f"{units.describe(supply, 'voltage')}, which allows "
+                    f"{units.describe(highest, 'frequency')}",
+                    hint="lower 'clock', raise the supply, or set 'voltage.clock' to 'scaled'",
+                )
+            )
+        return stated
+
     def _factor(self, law: LawSpec, role: _Role, volts: float) -> float:
         if volts == self.nominal.value:
             return 1.0
@@ -340,24 +362,10 @@ def at_supply(
         if quantity.dimension in by_dimension:
             return _times(quantity, *by_dimension[quantity.dimension], str(voltage.supply))
         if quantity.dimension == "frequency":
-            _check_clock(quantity, voltage, factors)
+            voltage.clock_hz(quantity.value, voltage.supply.value)
         return quantity
 
     return _rebuilt(spec, constant, off_chip)
-
-
-def _check_clock(clock: Quantity, voltage: VoltageSpec, factors: ScalingFactors) -> None:
-    """Raise OptionError for a kept clock that the supply does not allow."""
-    assert voltage.highest_clock is not None  # the schema demands it where clocks are kept
-    highest = voltage.highest_clock.value * factors.frequency
-    if clock.value > highest:
-        raise OptionError(
-            Problem(
-                f"a clock of {clock} needs more than {voltage.supply}, which allows "
-                f"{units.describe(highest, 'frequency')}",
-                hint="lower 'clock', raise the supply, or set 'voltage.clock' to 'scaled'",
-            )
-        )
 
 
 def _times(quantity: Quantity, factor: float, law: LawSpec, supply: str) -> Quantity:
