@@ -154,22 +154,26 @@ class Resources:
         """Figures of each row with which latency and energy rise at every operating point.
 
         Columns: latency and joules here; then what the latency elsewhere is made of (see
-        `latency_at`), and joules of the die and off chip.
+        `cycles_at`), and joules of the die and off chip.
         """
         parts = [self.latency(cost), self.joules(cost), *self._parts(cost)]
         parts += [cost[:, self.energy], cost[:, self.off_chip_energy]]
         return np.stack(parts, axis=1)
 
-    def latency_at(self, cost: FloatArray, ratio: FloatArray) -> FloatArray:
-        """Cycles of each row (first axis) at clocks of these ratios to the spec's (second axis).
+    def cycles_at(self, cost: FloatArray, ratio: FloatArray) -> FloatArray:
+        """`cycles` of each row (first axis) at clocks of these ratios to the spec's (second axis).
 
         Memories with a rate per second take that many more cycles of a faster clock. So do waits
-        for tiles where the off-chip memories, which they pass, have such a rate.
+        for tiles where the off-chip memories, which they pass, have such a rate. Not for specs
+        with serial transfers, which take the slower of the two kinds.
         """
-        on, on_timed, off, off_timed, wait, after = (p[:, None] for p in self._parts(cost))
-        wait = wait * ratio if self.timed & {*self.off_chip} else wait
-        on_chip = np.maximum(on, on_timed * ratio) + wait
-        return np.asarray(np.maximum(on_chip, np.maximum(off, off_timed * ratio)) + after)
+        on, on_timed, off, off_timed, before, leave, after = (
+            part[:, None] for part in self._parts(cost)
+        )
+        scale = ratio if self.timed & {*self.off_chip} else np.ones_like(ratio)
+        on_chip = whole(np.maximum(on, on_timed * ratio))
+        on_chip = on_chip + whole(before * scale) + whole(leave * scale)
+        return np.asarray(np.maximum(on_chip, whole(np.maximum(off, off_timed * ratio))) + after)
 
     def _parts(self, cost: FloatArray) -> tuple[FloatArray, ...]:
         """Busiest of each kind of column, and what is paid on top."""
@@ -183,7 +187,8 @@ class Resources:
             busiest(self.on_chip, timed=True),
             busiest(self.off_chip, timed=False),
             busiest(self.off_chip, timed=True),
-            cost[:, BEFORE] + cost[:, LEAVE],
+            cost[:, BEFORE],
+            cost[:, LEAVE],
             cost[:, AFTER],
         )
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from npubench.ir import Layer, MacLayer, Network, PrecisionPlan
-from npubench.machines.array.flows import FloatArray, Resources, whole
+from npubench.machines.array.flows import FloatArray, Resources
 from npubench.machines.array.mapping import ArrayMapping, MappedLayer, map_everywhere
 from npubench.machines.array.pricing import IntArray, OperatingPoints, price
 from npubench.machines.array.spec import ArraySpec
@@ -34,8 +34,9 @@ def prepare(
 ) -> ArrayAnywhere | None:
     """A network ready to be costed at any clock and supply.
 
-    None where that is not exact: weights that stay on chip because it pays, waits of which some
-    take cycles and others time, or a layer whose choices are not proven to be all that matter.
+    None where that is not exact: weights that stay on chip because it pays, serial transfers,
+    waits of which some take cycles and others time, or a layer whose choices are not proven to be
+    all that matter.
 
     Args:
         spec: with constants at the nominal supply.
@@ -43,7 +44,8 @@ def prepare(
     Raises:
         MappingError: a layer does not fit a memory.
     """
-    if spec.weights == "kept" or not _waits_scale(spec):
+    serial = any(memory.serial for memory in spec.memories)
+    if spec.weights == "kept" or serial or not _waits_scale(spec):
         return None
     mappings = map_everywhere(spec, network, plan)
     return ArrayAnywhere(spec, network, objective, mappings) if mappings else None
@@ -117,7 +119,7 @@ class ArrayAnywhere:
             return np.zeros(len(points), dtype=np.intp)
         resources = self._resources
         ratio = points.clock_hz / self.spec.clock.value
-        cycles = whole(resources.latency_at(rows, ratio))
+        cycles = resources.cycles_at(rows, ratio)
         seconds = cycles / points.clock_hz
         joules = rows[:, [resources.energy]] * points.energy + rows[:, [resources.off_chip_energy]]
         joules = joules + seconds * (self.spec.static_power.value * points.leakage)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from npubench.ir import LoopNest, PrecisionPlan
-from npubench.machines.array.flows import Resources
+from npubench.machines.array.flows import AFTER, SERIAL, Resources
 from npubench.machines.array.goals import ManyGoal
 from npubench.machines.array.machine import ArrayMachine, build
 from npubench.machines.array.nests import nondominated
@@ -171,12 +171,13 @@ def test_figures_of_a_point_do_not_hang_on_the_others() -> None:
             assert joules[0] == together.energy_by_component[part][at]
 
 
-def test_latency_at_the_spec_s_own_clock_is_the_latency() -> None:
+def test_cycles_at_the_spec_s_own_clock_are_the_cycles() -> None:
     spec = build(find_spec("stimpack")).spec
     resources = Resources(spec, split=True)
-    rows = np.random.default_rng(0).integers(0, 50, (200, resources.count)).astype(float)
-    there = resources.latency_at(rows, np.array([1.0, 2.0]))
-    assert there[:, 0].tolist() == resources.latency(rows).tolist()
+    rows = np.random.default_rng(0).integers(0, 5000, (200, resources.count)) / 100
+    rows[:, [AFTER, SERIAL]] = rows[:, [AFTER, SERIAL]] // 1 * [1, 0]
+    there = resources.cycles_at(rows, np.array([1.0, 2.0]))
+    assert there[:, 0].tolist() == resources.cycles(rows).tolist()
     assert (there[:, 1] >= there[:, 0]).all()
 
 
@@ -191,8 +192,15 @@ def test_many_goal_keeps_what_nothing_beats(rows: list[tuple[int, int, int]]) ->
     assert not goal.useful(figures).any()
 
 
-def test_where_clock_or_supply_change_the_choice_itself_nothing_is_shared() -> None:
-    built = machine("stimpack", {"weights": "kept"})
+@pytest.mark.parametrize("case", ["kept weights", "serial transfers"])
+def test_where_points_choose_from_something_else_nothing_is_shared(case: str) -> None:
+    document = find_spec("stimpack")
+    if case == "kept weights":
+        document = apply_knobs(document, {"weights": "kept"})
+    else:
+        for key, value in {"transfers": "serial", "double_buffered": "false"}.items():
+            document = document.override(f"memories.vmem.{key}", value, "--set")
+    built = build(document)
     network = Session().network("resnet18", {}).network
     plan = built.legalise(network, None).executed
     assert built.anywhere(network, plan, Objective.LATENCY) is None
