@@ -51,10 +51,10 @@ Clock = TypeVar("Clock", float, FloatArray)
 
 def cycles_per_bit(memory: MemorySpec, clock_hz: Clock) -> Clock:
     """Cycles of the array's clock in which one bit passes one port of a memory."""
-    if memory.port_width is not None:
-        return clock_hz * 0.0 + 1.0 / memory.port_width.value
-    if memory.bandwidth is not None:
-        return clock_hz / memory.bandwidth.value
+    if memory.port_bits is not None:
+        return clock_hz * 0.0 + 1.0 / memory.port_bits
+    if memory.bits_per_s is not None:
+        return clock_hz / memory.bits_per_s
     raise ValueError(f"memory '{memory.name}' has no rate")  # the schema demands one
 
 
@@ -75,7 +75,7 @@ def conversion_cycles(
     if unit is None or bits.stored_weight is None:
         return weights * 0.0
     memory = spec.chain("weight")[-2]
-    ways = (bits.stored_weight, bits.weight)
+    ways = (memory.lane_bits(bits.stored_weight), memory.lane_bits(bits.weight))
     busy = max(ways) if memory.ports == "separate" else sum(ways)
     per_weight = busy * cycles_per_bit(memory, np.asarray(clock_hz))
     return np.asarray(weights * np.maximum(1 / unit.lanes.value, per_weight))
@@ -256,6 +256,7 @@ class Resources:
     def _read(self, memory: MemorySpec | None, bits: int) -> FloatArray:
         vector = np.zeros(self.count)
         if memory is not None:
+            bits = memory.lane_bits(bits)
             vector[self.reads[memory.name]] += bits * cycles_per_bit(memory, self.spec.clock.value)
             at = self.off_chip_energy if memory.off_chip else self.energy
             vector[at] += bits * memory.read_energy.value
@@ -264,6 +265,7 @@ class Resources:
     def _write(self, memory: MemorySpec | None, bits: int) -> FloatArray:
         vector = np.zeros(self.count)
         if memory is not None:
+            bits = memory.lane_bits(bits)
             vector[self.writes[memory.name]] += bits * cycles_per_bit(memory, self.spec.clock.value)
             at = self.off_chip_energy if memory.off_chip else self.energy
             vector[at] += bits * memory.write_energy.value

@@ -220,12 +220,14 @@ def from_spec(spec: ArraySpec) -> ArrayLevels:
     rows, cols = str(form.rows[0]), str(form.cols[0])
     for memory in spec.memories:
         alone = memory.operands == ("output",)
-        count = spec.array.cols.integer if alone else 1
+        columns = spec.array.cols.integer if alone else 1
         if memory.port_width is None:
             raise SpecError(f"{spec.name}: a loop order needs 'port_width' of '{memory.name}'")
-        width = int(memory.port_width.value) // count
-        bounded = None if memory.off_chip else memory.capacity
-        capacity = None if bounded is None else int(bounded.value) // count
+        if memory.word_width is not None:
+            raise SpecError(f"{spec.name}: a loop order takes no 'word_width' of '{memory.name}'")
+        width = int(memory.port_bits or 0) // columns
+        bounded = None if memory.off_chip else memory.capacity_bits
+        capacity = None if bounded is None else bounded // columns
         read, write = memory.read_energy.value * width, memory.write_energy.value * width
         grain, serves = (width, {rows}) if alone else (8, {rows, cols})
         holds = memory.name, memory.operands, capacity

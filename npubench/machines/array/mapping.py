@@ -162,7 +162,8 @@ def _map(
     if home is not None and "weight" in home.operands:
         room -= sum(kept.values())
     # Half of the home memory may hold activations; the rest is for tiles of the running layer.
-    residency = keep_on_chip(network, bits, room // 2, skip=tails.hidden)
+    taken = bits if home is None else {name: home.lane_bits(n) for name, n in bits.items()}
+    residency = keep_on_chip(network, taken, room // 2, skip=tails.hidden)
     placer = _Placer(spec, network, bits, tails, residency, home, kept, objective, everywhere)
     layers = {layer.name: placer.place(layer, plan) for layer in network.mac_layers}
     return tuple(
@@ -184,11 +185,13 @@ def _once(core: Core, work: NestWork) -> tuple[int, int]:
 
 
 def _capacity(memory: MemorySpec | None) -> int:
-    return 0 if memory is None or memory.capacity is None else int(memory.capacity.value)
+    return 0 if memory is None else memory.capacity_bits or 0
 
 
-def _weights_bits(layer: MacLayer, fmt: PEFormatSpec) -> int:
-    return layer.nest.weight_elements * fmt.weight_format.bits
+def _weights_bits(spec: ArraySpec, layer: MacLayer, fmt: PEFormatSpec) -> int:
+    """Room that all weights of a layer take in the outermost memory on chip."""
+    lane = spec.chain("weight")[-2].lane_bits(fmt.weight_format.bits)
+    return layer.nest.weight_elements * lane
 
 
 def kept_weights(spec: ArraySpec, network: Network, plan: PrecisionPlan) -> dict[str, int]:
@@ -202,7 +205,7 @@ def kept_weights(spec: ArraySpec, network: Network, plan: PrecisionPlan) -> dict
     room = 3 * _capacity(spec.chain("weight")[-2]) // 4
     kept: dict[str, int] = {}
     for layer in network.mac_layers:
-        bits = _weights_bits(layer, format_of(spec, plan.of(layer.name))[1])
+        bits = _weights_bits(spec, layer, format_of(spec, plan.of(layer.name))[1])
         if not layer.weight_batched and bits <= room:
             kept[layer.name] = bits
             room -= bits
@@ -289,7 +292,7 @@ class _Placer:
     ) -> tuple[list[_Choice], SearchCounts]:
         spec, shape = self.spec, Shape(layer.nest)
         weights_memory = spec.chain("weight")[-2] if stay else None
-        own = 0 if layer.name in self.kept or not stay else _weights_bits(layer, fmt)
+        own = 0 if layer.name in self.kept or not stay else _weights_bits(spec, layer, fmt)
         levels = build_levels(
             spec,
             self.resources,
@@ -368,7 +371,7 @@ class _Placer:
             return False
         memory = self.spec.chain("weight")[-2]
         room = _capacity(memory) - self.kept_bits - (reserved if memory is self.home else 0)
-        return _weights_bits(layer, fmt) <= room // 2
+        return _weights_bits(self.spec, layer, fmt) <= room // 2
 
     def _does_not_fit(self, layer: MacLayer, error: DoesNotFitError) -> Problem:
         nest = " ".join(f"{dim}{n}" for dim, n in layer.nest.bounds.items() if n > 1)

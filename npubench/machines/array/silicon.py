@@ -49,7 +49,7 @@ def _pes(spec: ArraySpec) -> int:
 
 def _on_chip_bits(spec: ArraySpec) -> float:
     return sum(
-        memory.capacity.value
+        memory.capacity_bits
         for memory in spec.memories
-        if not memory.off_chip and memory.capacity is not None
+        if not memory.off_chip and memory.capacity_bits is not None
     )

@@ -20,6 +20,7 @@ from npubench.machines.array.flows import (
     Resources,
     conversion_cycles,
     cycles_per_bit,
+    finished_bits,
     next_memories,
 )
 from npubench.machines.array.nests import Level, nondominated
@@ -156,28 +157,37 @@ def build_levels(
     """
     levels: list[Level] = []
     for memory in reversed(spec.memories):
-        if memory.off_chip or memory.capacity is None:
+        if memory.off_chip or memory.capacity_bits is None:
             continue
         operands = frozenset(str(operand) for operand in memory.operands)
         if memory is home:
             operands -= resident - {"weight"}
         if memory is weights_room:
             operands -= {"weight"}
-        room = int(memory.capacity.value) - (reserved_bits if memory is home else 0)
+        room = memory.capacity_bits - (reserved_bits if memory is home else 0)
         room -= weights_bits.get(memory.name, 0)
-        accumulators = tuple(memory.operands) == ("output",)
         levels.append(
             Level(
                 name=memory.name,
                 operands=operands,
                 room_bits=max(0, room),
                 double_buffered=memory.double_buffered,
-                bits=replace(bits, output=bits.partial) if accumulators else bits,
+                bits=_in_lanes(memory, replace(bits, output=finished_bits(memory, bits))),
                 flow=resources.between(memory, next_memories(spec, memory, operands), bits),
                 streams=streams and not levels,
             )
         )
     return tuple(levels)
+
+
+def _in_lanes(memory: MemorySpec, bits: OperandBits) -> OperandBits:
+    """Widths as they take up room in a memory."""
+    return replace(
+        bits,
+        input=memory.lane_bits(bits.input),
+        weight=memory.lane_bits(bits.weight),
+        output=memory.lane_bits(bits.output),
+    )
 
 
 def build_cores(

@@ -174,11 +174,13 @@ class MemorySpec(SpecModel):
     Attributes:
         name: used in results: a stall is ``stall:<name>.<operand>``.
         operands: what it holds.
-        capacity: all instances together; may be left out for the outermost memory.
+        capacity: of one instance; may be left out for the outermost memory.
         read_energy, write_energy: joules a bit at this level's port.
         bandwidth: fixed rate, for off-chip memories (does not follow the clock).
-        port_width: bits a cycle, for on-chip memories (follows the clock).
+        port_width: bits a cycle of one instance, for on-chip memories (follows the clock).
         ports: one port for reads and writes, or one of each at the full rate.
+        instances: equal memories side by side, on chip, that share its words evenly.
+        word_width: bits read or written at once, see `lane_bits`; left out, widths lose nothing.
         double_buffered: half of the capacity holds the next tile while the first is in use.
         transfers: whether words cross its outer boundary while the machine works, or everything
             else waits for them.
@@ -193,6 +195,8 @@ class MemorySpec(SpecModel):
     bandwidth: Bandwidth | None = None
     port_width: CycleBandwidth | None = None
     ports: Literal["shared", "separate"] = "shared"
+    instances: Count | None = None
+    word_width: Capacity | None = None
     double_buffered: bool = True
     transfers: Literal["overlapped", "serial"] = "overlapped"
     off_chip: bool = False
@@ -205,6 +209,12 @@ class MemorySpec(SpecModel):
             raise _refuse("give either 'bandwidth' (per second) or 'port_width' (per cycle)")
         if self.capacity is None and not self.off_chip:
             raise _refuse("missing key 'capacity' (only an off-chip memory may leave it out)")
+        if self.off_chip and self.instances is not None:
+            raise _refuse("instances: give the rate of all channels off chip as one 'bandwidth'")
+        if self.off_chip and self.word_width is not None:
+            raise _refuse("word_width: only of a memory on chip")
+        if self.word_width is not None and self.word_width.value < 1:
+            raise _refuse("word_width: a word has at least 1 bit")
         if self.serial and self.off_chip:
             raise _refuse("transfers: an off-chip memory has nothing outside; state it further in")
         if self.serial and self.double_buffered:
@@ -213,6 +223,38 @@ class MemorySpec(SpecModel):
                 "half of a double-buffered memory is kept free for what comes in during work",
             )
         return self
+
+    @property
+    def capacity_bits(self) -> int | None:
+        """Of all instances together; None where it is left out."""
+        return None if self.capacity is None else int(self.capacity.value) * self._count
+
+    @property
+    def port_bits(self) -> float | None:
+        """Bits a cycle of all instances together; None where the rate is per second."""
+        return None if self.port_width is None else self.port_width.value * self._count
+
+    @property
+    def bits_per_s(self) -> float | None:
+        """Bits a second of all instances together; None where the rate follows the clock."""
+        return None if self.bandwidth is None else self.bandwidth.value * self._count
+
+    def lane_bits(self, bits: int) -> int:
+        """Bits that an element of a width takes up here, stored, read or written.
+
+        Words are cut into equal lanes, an element in each: the narrowest lane that holds it.
+        Wider elements take whole words.
+        """
+        if self.word_width is None:
+            return bits
+        word = int(self.word_width.value)
+        if bits >= word:
+            return -(-bits // word) * word
+        return next(lane for lane in range(bits, word + 1) if word % lane == 0)
+
+    @property
+    def _count(self) -> int:
+        return 1 if self.instances is None else self.instances.integer
 
     @property
     def serial(self) -> bool:

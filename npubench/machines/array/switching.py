@@ -126,13 +126,14 @@ def _move(
         bits = width if stored is None else stored
         cycles = bits * cycles_per_bit(outer, spec.clock.value)
         if inner.serial:
-            cycles = max(cycles, bits * cycles_per_bit(inner, spec.clock.value))
-        joules = bits * (outer.read_energy.value + inner.write_energy.value)
+            lane = inner.lane_bits(bits)
+            cycles = max(cycles, lane * cycles_per_bit(inner, spec.clock.value))
+        joules = bits * outer.read_energy.value + inner.lane_bits(bits) * inner.write_energy.value
     if unit is not None and stored is not None:
         bits_of = OperandBits(width, width, width, width, stored)
         cycles = max(
             cycles, float(conversion_cycles(spec, bits_of, np.ones(1), spec.clock.value)[0])
         )
-        joules += unit.energy.value + stored * inner.read_energy.value
-        joules += width * inner.write_energy.value
+        joules += unit.energy.value + inner.lane_bits(stored) * inner.read_energy.value
+        joules += inner.lane_bits(width) * inner.write_energy.value
     return cycles, joules, on_chip

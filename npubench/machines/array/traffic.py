@@ -119,8 +119,8 @@ def mac_traffic(spec: ArraySpec, layer: MappedLayer, trips: int, bias_elements: 
     ports = Ports()
     for operand in ("input", "weight"):
         chain = _active_chain(spec, layer, operand)
-        width = layer.bits.of(operand)
-        ports.read[chain[0].name, operand] += layer.work.core.of(operand) * trips * width
+        lane = chain[0].lane_bits(layer.bits.of(operand))
+        ports.read[chain[0].name, operand] += layer.work.core.of(operand) * trips * lane
         for inner, outer in pairwise(chain):
             words = layer.work.boundaries[inner.name].of(operand) * trips
             ports.cross(_inwards(inner, outer, operand, words, layer.bits))
@@ -130,7 +130,8 @@ def mac_traffic(spec: ArraySpec, layer: MappedLayer, trips: int, bias_elements: 
     _output_traffic(spec, layer, trips, ports)
     if bias_elements:
         width = layer.bits.partial
-        ports.read[spec.chain("weight")[0].name, "weight"] += bias_elements * width
+        first = spec.chain("weight")[0]
+        ports.read[first.name, "weight"] += bias_elements * first.lane_bits(width)
         for inner, outer in pairwise(spec.chain("weight")):
             ports.cross(
                 Crossing(
@@ -138,8 +139,8 @@ def mac_traffic(spec: ArraySpec, layer: MappedLayer, trips: int, bias_elements: 
                     outer,
                     "weight",
                     bias_elements,
-                    inner_written=width,
-                    outer_read=width,
+                    inner_written=inner.lane_bits(width),
+                    outer_read=outer.lane_bits(width),
                     serial=inner.serial,
                 )
             )
@@ -150,16 +151,18 @@ def _inwards(
     inner: MemorySpec, outer: MemorySpec, operand: str, words: int, bits: OperandBits
 ) -> Crossing:
     """Inputs or weights that come in; weights as they are stored go to the unit and back."""
-    width, stored = bits.of(operand), bits.stored_weight
-    converted = operand == "weight" and outer.off_chip and stored is not None
+    arriving = bits.stored_weight if operand == "weight" and outer.off_chip else None
+    converted = arriving is not None
+    width = bits.of(operand)
+    stored = inner.lane_bits(arriving) if arriving is not None else 0
     return Crossing(
         inner,
         outer,
         operand,
         words,
-        inner_read=stored or 0 if converted else 0,
-        inner_written=width + (stored or 0 if converted else 0),
-        outer_read=stored or 0 if converted else width,
+        inner_read=stored,
+        inner_written=stored + inner.lane_bits(width),
+        outer_read=outer.lane_bits(width if arriving is None else arriving),
         converted=converted,
         serial=inner.serial,
     )
@@ -186,7 +189,7 @@ def tensor_traffic(
         near, far = home or chain[0], chain[-1]
         serial = any(memory.serial for memory in chain[chain.index(near) : -1])
         for name, elements in elements_of.items():
-            width = mapping.bits[name]
+            width, outer = near.lane_bits(mapping.bits[name]), far.lane_bits(mapping.bits[name])
             outwards = operand == "output"
             side = ports.written if outwards else ports.read
             side[near.name, operand] += elements * width
@@ -199,8 +202,8 @@ def tensor_traffic(
                         elements,
                         inner_read=width * outwards,
                         inner_written=width * (not outwards),
-                        outer_read=width * (not outwards),
-                        outer_written=width * outwards,
+                        outer_read=outer * (not outwards),
+                        outer_written=outer * outwards,
                         serial=serial,
                     )
                 )
@@ -229,16 +232,24 @@ def _output_traffic(spec: ArraySpec, layer: MappedLayer, trips: int, ports: Port
     bits = layer.bits
     finished = layer.core.shape.nest.output_elements * trips
     again = layer.work.core.output * trips - finished
-    innermost = chain[0].name, "output"
-    ports.written[innermost] += again * bits.partial + finished * finished_bits(chain[0], bits)
-    ports.read[innermost] += again * bits.partial
+    partial, full = _output_lanes(chain[0], bits)
+    ports.written[chain[0].name, "output"] += again * partial + finished * full
+    ports.read[chain[0].name, "output"] += again * partial
     for inner, outer in pairwise(chain):
         # What comes back for more is read outside and written inside again.
         again = layer.work.boundaries[inner.name].output * trips - finished
+        (partial, full), (partial_out, full_out) = (
+            _output_lanes(memory, bits) for memory in (inner, outer)
+        )
         ways = (
-            (again, (bits.partial, 0, 0, bits.partial)),
-            (again, (0, bits.partial, bits.partial, 0)),
-            (finished, (finished_bits(inner, bits), 0, 0, finished_bits(outer, bits))),
+            (again, (partial, 0, 0, partial_out)),
+            (again, (0, partial, partial_out, 0)),
+            (finished, (full, 0, 0, full_out)),
         )
         for words, widths in ways:
             ports.cross(Crossing(inner, outer, "output", words, *widths, serial=inner.serial))
+
+
+def _output_lanes(memory: MemorySpec, bits: OperandBits) -> tuple[int, int]:
+    """Bits of a partial sum and of a finished output in a memory."""
+    return memory.lane_bits(bits.partial), memory.lane_bits(finished_bits(memory, bits))
