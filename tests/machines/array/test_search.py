@@ -140,7 +140,8 @@ def price(
     """(cycles, joules) of a nest by the way results are reported, not by the search's columns."""
     work = measure(tiles, cores, levels, nest)
     core = cores[work.variant]
-    mapped = MappedLayer(core, work, (0, 0), BITS, "int8", frozenset(), 0, SearchCounts())
+    row = np.empty(0)  # the search's columns are not asked
+    mapped = MappedLayer(core, work, (0, 0), BITS, "int8", frozenset(), 0, SearchCounts(), row)
     ports = mac_traffic(spec, mapped, 1, 0)
     clock = np.array([spec.clock.value])
     needed = [
