@@ -13,6 +13,7 @@ import math
 import re
 from dataclasses import dataclass
 from decimal import Context, Decimal
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -161,6 +162,8 @@ _MEASURE = re.compile(rf"({_NUMBER})[ \t]*([^\s0-9.+_-]\S*)?", re.ASCII)
 # Wide enough that number x factor is exact for any number of at most 64 characters.
 _EXACT = Context(prec=128)
 _LONGEST = 64
+# Texts read before: the points of a sweep, and the commands of a service, read the same specs.
+_REMEMBERED = 4096
 
 
 def quoted(text: str) -> str:
@@ -208,6 +211,7 @@ def _base_value(number: Decimal, unit: str, text: str) -> float:
     return value
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def parse_any(text: str) -> Measure:
     """The quantity that a text states, whatever its dimension.
 
@@ -218,6 +222,7 @@ def parse_any(text: str) -> Measure:
     return Measure(_base_value(number, unit, text), _UNITS[unit][0], unit)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def parse(text: str, dimension: str) -> float:
     """The value of ``text`` in the base unit of ``dimension`` (a key of `DIMENSIONS`).
 
@@ -236,6 +241,7 @@ def parse(text: str, dimension: str) -> float:
     return _base_value(number, unit, text)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def parse_range(text: str, dimension: str | None = None) -> tuple[Measure, Measure]:
     """Both ends of ``0.08..0.12 pJ`` or ``80 fJ..0.12 pJ``.
 

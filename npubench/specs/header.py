@@ -153,8 +153,7 @@ def read_header(document: SpecDocument) -> SpecHeader:
     Raises:
         SpecError: mistakes in the header.
     """
-    own = tuple(e for e in document.root.entries if e.key in SpecHeader.model_fields)
-    return replace(document, root=replace(document.root, entries=own)).validate(SpecHeader)
+    return document.validate_part(SpecHeader)
 
 
 def apply_knobs(

@@ -6,8 +6,9 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -89,12 +90,12 @@ class SpecDocument:
         """Knob settings in force, as `npubench.specs.header.apply_knobs` left them."""
         return dict(self.settings)
 
-    @property
+    @cached_property
     def tree(self) -> Plain:
         """The content as Python values (`npubench.specs.tree.plain`)."""
         return plain(self.root)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Hash of the content with overrides; comments, key order and layout do not matter."""
         text = json.dumps(self.tree, sort_keys=True, separators=(",", ":"))
@@ -115,6 +116,18 @@ class SpecDocument:
         if all(problem.file is None for problem in found):
             raise OptionError(*found)
         raise spec_error(found)
+
+    def validate_part(self, model: type[_Model]) -> _Model:
+        """`validate` of the model's own keys alone, worked out once a document."""
+        if model not in self._parts:
+            own = tuple(e for e in self.root.entries if e.key in model.model_fields)
+            part = replace(self, root=replace(self.root, entries=own))
+            self._parts[model] = part.validate(model)
+        return cast("_Model", self._parts[model])
+
+    @cached_property
+    def _parts(self) -> dict[type[SpecModel], SpecModel]:
+        return {}
 
     def override(self, path: str, text: str, option: str) -> SpecDocument:
         """A new document with one field replaced or an optional field of the schema added.

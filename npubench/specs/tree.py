@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Self, TypeAlias
 
 import yaml
@@ -101,7 +102,10 @@ class MappingNode:
 
     def get(self, key: str) -> Node | None:
         """The value of a key, or None without it."""
-        return next((entry.node for entry in self.entries if entry.key == key), None)
+        for entry in self.entries:  # a loop: specs are walked for every point of a sweep
+            if entry.key == key:
+                return entry.node
+        return None
 
     def keys(self) -> tuple[str, ...]:
         """The keys in the order of the file."""
@@ -118,13 +122,16 @@ def plain(node: Node) -> Plain:
     ``null``, ``~`` and nothing are None; all else, ``010``, ``1_000``, ``yes``, ``nan`` or
     ``0.1 pJ``, is text for the field's own parser.
     """
+    if isinstance(node, ScalarNode):
+        return node.text if node.quoted else _plain_scalar(node.text)
     if isinstance(node, MappingNode):
         return {entry.key: plain(entry.node) for entry in node.entries}
-    if isinstance(node, SequenceNode):
-        return tuple(plain(item) for item in node.items)
-    text = node.text
-    if node.quoted:
-        return text
+    return tuple(plain(item) for item in node.items)
+
+
+@lru_cache(maxsize=4096)
+def _plain_scalar(text: str) -> str | int | float | bool | None:
+    """Unquoted text as a value. Remembered: the points of a sweep repeat nearly all of a spec."""
     if text in ("", "~", "null"):
         return None
     if text in ("true", "false"):

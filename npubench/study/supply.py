@@ -9,9 +9,10 @@ hang on which point came first; they equal those of a run of their own to roundi
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from npubench.machines.protocol import STATIC, AtSupply, Supplied
-from npubench.study.result import Coverage, CoverageClass, RunResult, Totals
+from npubench.machines.protocol import STATIC, AtSupply, Machine, Supplied
+from npubench.study.result import Coverage, CoverageClass, OperatorCoverage, RunResult, Totals
 from npubench.study.run import RunRequest, run_on
 from npubench.study.session import Session
 
@@ -29,7 +30,8 @@ def run_at_supply(request: RunRequest, session: Session) -> RunResult | None:
     if request.faults is not None:
         return None
     machine = session.machine(request.hardware, request.knobs, request.overrides)
-    supplied = machine.at_supply if isinstance(machine, Supplied) else None
+    # The session keeps its machines, so an id is that of one machine.
+    supplied = session.keep(("at_supply", id(machine)), lambda: _supplied(machine))
     if supplied is None:
         return None
     key = (
@@ -73,15 +75,37 @@ def _scaled(totals: Totals, supplied: AtSupply, clock_hz: float) -> Totals:
 
 
 def _slowed(coverage: Coverage, frequency: float) -> Coverage:
-    def class_at(one: CoverageClass) -> CoverageClass:
-        return replace(one, latency_s=one.latency_s / frequency)
+    """Times at another clock; written out, as `replace` would take most of a point's time."""
 
-    return replace(
-        coverage,
-        modelled=class_at(coverage.modelled),
-        approximated=class_at(coverage.approximated),
-        unknown=class_at(coverage.unknown),
-        operators=tuple(
-            replace(row, latency_s=row.latency_s / frequency) for row in coverage.operators
+    def class_at(one: CoverageClass) -> CoverageClass:
+        return CoverageClass(
+            one.ops,
+            one.macs,
+            one.bytes,
+            one.latency_s / frequency,
+            one.macs_share,
+            one.bytes_share,
+            one.time_share,
+        )
+
+    return Coverage(
+        class_at(coverage.modelled),
+        class_at(coverage.approximated),
+        class_at(coverage.unknown),
+        tuple(
+            OperatorCoverage(
+                row.op,
+                row.status,
+                row.layers,
+                row.how,
+                row.macs,
+                row.bytes,
+                row.latency_s / frequency,
+            )
+            for row in coverage.operators
         ),
     )
+
+
+def _supplied(machine: Machine[Any]) -> AtSupply | None:
+    return machine.at_supply if isinstance(machine, Supplied) else None

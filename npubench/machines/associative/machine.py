@@ -36,24 +36,33 @@ _PAIRS = tuple(
 
 @dataclass(frozen=True)
 class AssociativeMachine:
-    """Content-addressable arrays that compute with compare and write passes, 1 to 16 bits."""
+    """Content-addressable arrays that compute with compare and write passes, 1 to 16 bits.
 
-    spec: AssociativeSpec
+    Attributes:
+        stated: the spec as written, its constants at the nominal supply.
+        sha256, knobs: of the document.
+    """
+
+    stated: AssociativeSpec
     sha256: str
     knobs: tuple[tuple[str, str], ...] = ()
-    nominal: AssociativeSpec | None = None
+
+    @cached_property
+    def spec(self) -> AssociativeSpec:
+        """The spec at the supply in force; a sweep over supplies never asks for most of them."""
+        return at_supply(self.stated, self.stated.voltage, off_chip=_unscaled)
 
     @cached_property
     def at_supply(self) -> AtSupply | None:
         """See `Supplied.at_supply`; cells that switch at a voltage of their own do not scale."""
-        voltage = self.spec.voltage
-        if self.nominal is None or voltage is None or voltage.clock != "scaled":
-            return None
-        if not self.spec.cell.write.scaled:
+        voltage = self.stated.voltage
+        if voltage is None or voltage.clock != "scaled" or not self.stated.cell.write.scaled:
             return None
         factors = voltage.factors()
-        key = hashlib.sha256(repr(self.nominal).encode()).hexdigest()
-        base = AssociativeMachine(self.nominal, self.sha256, self.knobs)
+        same = voltage.model_copy(update={"supply": voltage.nominal})
+        nominal = self.stated.model_copy(update={"voltage": same})
+        key = hashlib.sha256(repr(nominal).encode()).hexdigest()
+        base = AssociativeMachine(nominal, self.sha256, self.knobs)
         return AtSupply(base, key, factors.energy, factors.frequency, factors.leakage)
 
     @cached_property
@@ -111,14 +120,15 @@ def build(document: SpecDocument) -> AssociativeMachine:
 
     Raises:
         SpecError: with every mistake of the document.
+        OptionError: a supply that is out of range, or too low for a clock that is to be kept.
     """
     spec = document.validate(AssociativeSpec)
-    nominal = spec
+    machine = AssociativeMachine(spec, document.sha256, tuple(document.knobs.items()))
     if spec.voltage is not None:
-        same = spec.voltage.model_copy(update={"supply": spec.voltage.nominal})
-        nominal = spec.model_copy(update={"voltage": same})
-    spec = at_supply(spec, spec.voltage, off_chip=_unscaled)
-    return AssociativeMachine(spec, document.sha256, tuple(document.knobs.items()), nominal)
+        spec.voltage.factors()  # refuses a supply out of range
+        if spec.voltage.clock != "scaled":
+            _ = machine.spec  # refuses a kept clock that the supply does not allow
+    return machine
 
 
 def _unscaled(part: BaseModel) -> bool:
