@@ -357,6 +357,11 @@ class Supplied(Protocol):
 class Switching(Protocol):
     """A machine that counts what going from one of its modes to another takes."""
 
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether weights stay on chip between inferences, of one network after another."""
+        ...
+
     def mode_switch(
         self, network: Network, before: PrecisionPlan, after: PrecisionPlan
     ) -> tuple[float, float]:

@@ -70,6 +70,16 @@ def switch_costs(
             tuple(tuple(map(to_ps, row)) for row in times), tuple(map(tuple, energies))
         )
         notes.append(f"mode switches of {member.name}: {origin}")
+    keepers = [
+        member.name
+        for member in members
+        if isinstance(member.modes[0].machine, Switching) and member.modes[0].machine.keeps_weights
+    ]
+    if len(networks) > 1 and keepers:
+        notes.append(
+            f"{', '.join(keepers)}: each network has its weights on chip as if no other ran, "
+            f"though {len(networks)} take turns: times are too short by what fetching them takes"
+        )
     return found, tuple(notes)
 
 

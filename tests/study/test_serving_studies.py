@@ -45,6 +45,27 @@ def test_stimpack_alone_and_in_the_mix() -> None:
     assert bursts == sorted(bursts)  # more load, more burst
 
 
+def test_weights_on_chip_are_on_chip_in_both_systems() -> None:
+    """Under a loose bound the load gain is burst mode's, not that of weights one system fetches."""
+    settings = {"networks": "resnet50", "requests": "1000", "repetitions": "2"}
+    result = run_study("stimpack_load", {**settings, "weights": "kept", "sensitivity": "no"})
+    validate(study_to_json(result))
+    assert [section.key for section in result.sections] == ["networks"]
+    alone = result.section("networks")
+    assert alone.column("load_gain")[0] == pytest.approx(alone.column("speedup")[0], rel=0.03)
+    base = alone.column("base_s")[0]
+    assert alone.column("slo_s")[0] == 0.015
+    fetched = run_study("stimpack_load", {**settings, "sensitivity": "no"}).section("networks")
+    assert base < 0.8 * fetched.column("base_s")[0]
+
+
+def test_networks_that_take_turns_do_not_all_keep_their_weights() -> None:
+    request = ServiceRequest(("resnet18", "mobilenet_v2"), "stimpack", knobs={"weights": "kept"})
+    assert any("take turns" in note for note in build_services(request).notes)
+    alone = ServiceRequest(("resnet18",), "stimpack", knobs={"weights": "kept"})
+    assert not any("take turns" in note for note in build_services(alone).notes)
+
+
 def test_hda_claims_and_drops_are_counted_from_eight_bits() -> None:
     result = run_study(
         "hda",
@@ -91,6 +112,11 @@ def test_eight_bits_twice_is_the_homogeneous_twin() -> None:
             "stimpack_load",
             {"requests": "10"},
             "--set requests=10: expected a whole number of at least 1000",
+        ),
+        (
+            "stimpack_load",
+            {"weights": "keep"},
+            "--set weights=keep: expected 'fetched' or 'kept'\n  did you mean 'kept'?",
         ),
         ("stimpack_load", {"networks": ","}, "--set networks: expected at least one name"),
     ],

@@ -9,6 +9,7 @@ import numpy as np
 from npubench.ir import Network, PrecisionPlan
 from npubench.machines.array.cost import beside_others, cost_network
 from npubench.machines.array.goals import staircase
+from npubench.machines.array.keeping import map_kept
 from npubench.machines.array.mapping import ArrayMapping, map_fronts
 from npubench.machines.array.spec import ArraySpec
 from npubench.machines.protocol import Cost, LayerFront, MappingFront
@@ -20,13 +21,14 @@ def front_network(spec: ArraySpec, network: Network, plan: PrecisionPlan) -> Map
     """The front of each multiply-accumulate layer together with its fused tails.
 
     Points are costs of whole mappings, counted as every result is, not the columns of the search.
-    What the layers' mappings do not touch is the rest. Residency is decided before, so layers are
-    independent and their costs add up.
+    What the layers' mappings do not touch is the rest. What stays on chip is decided before, so
+    layers are independent and their costs add up; weights that stay are those that latency wants.
 
     Raises:
         MappingError: a layer does not fit a memory.
     """
-    mappings = map_fronts(spec, network, plan)
+    kept = map_kept(spec, network, plan).kept_weights if spec.weights == "kept" else ()
+    mappings = map_fronts(spec, network, plan, kept)
     costs = [cost_network(spec, network, plan, mapping) for mapping in mappings]
     points: dict[str, dict[tuple[int, float], None]] = defaultdict(dict)
     for cost, mapping in zip(costs, mappings, strict=True):

@@ -10,7 +10,8 @@ from functools import cached_property
 from npubench.ir import LayerPrecision, Network, PrecisionPlan
 from npubench.machines.array.cost import cost_network
 from npubench.machines.array.fronts import front_network
-from npubench.machines.array.mapping import ArrayMapping, map_network
+from npubench.machines.array.keeping import map_kept
+from npubench.machines.array.mapping import ArrayMapping
 from npubench.machines.array.operating import prepare
 from npubench.machines.array.silicon import areas_mm2, leakages_w
 from npubench.machines.array.spec import ArraySpec, MemorySpec, PEFormatSpec
@@ -107,7 +108,7 @@ class ArrayMachine:
         self, network: Network, plan: PrecisionPlan, objective: Objective = Objective.LATENCY
     ) -> ArrayMapping:
         """See `Machine.map`."""
-        return map_network(self.spec, network, plan, objective)
+        return map_kept(self.spec, network, plan, objective)
 
     def cost(self, network: Network, plan: PrecisionPlan, mapping: ArrayMapping) -> Cost:
         """See `Machine.cost`."""
@@ -154,6 +155,11 @@ class ArrayMachine:
     ) -> Anywhere | None:
         """See `Tunable.anywhere`."""
         return None if self.nominal is None else prepare(self.nominal, network, plan, objective)
+
+    @property
+    def keeps_weights(self) -> bool:
+        """See `Switching.keeps_weights`."""
+        return self.spec.weights == "kept"
 
     def mode_switch(
         self, network: Network, before: PrecisionPlan, after: PrecisionPlan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,10 +29,10 @@ __all__ = [
     "MappedLayer",
     "format_of",
     "home_memory",
-    "kept_weights",
     "map_everywhere",
     "map_fronts",
     "map_network",
+    "weight_bits",
 ]
 
 
@@ -107,25 +107,39 @@ def map_network(
     network: Network,
     plan: PrecisionPlan,
     objective: Objective = Objective.LATENCY,
+    kept: Collection[str] = (),
+    *,
+    apart: bool = False,
 ) -> ArrayMapping:
     """Place every layer of a network under an executed plan, each to its own optimum.
+
+    Args:
+        kept: layers whose weights stay on chip between inferences (`keeping` chooses them).
+        apart: place each of these as if the weights of the others took no room; one that does not
+            fit beside its own weights fetches them. What every layer would like best, not a
+            mapping that can run.
 
     Raises:
         MappingError: a layer does not fit a memory, naming demand, bound and memory.
     """
-    return _map(spec, network, plan, objective)[0]
+    return _map(spec, network, plan, objective, kept, apart=apart)[0]
 
 
-def map_fronts(spec: ArraySpec, network: Network, plan: PrecisionPlan) -> tuple[ArrayMapping, ...]:
+def map_fronts(
+    spec: ArraySpec, network: Network, plan: PrecisionPlan, kept: Collection[str] = ()
+) -> tuple[ArrayMapping, ...]:
     """Mappings that hold, between them, every layer's front of latency and energy.
 
     The n-th mapping has the n-th point of each layer's front, by rising latency; the last one of
     fronts that are shorter.
 
+    Args:
+        kept: as of `map_network`.
+
     Raises:
         MappingError: as `map_network`.
     """
-    return _map(spec, network, plan, None)
+    return _map(spec, network, plan, None, kept)
 
 
 def map_everywhere(
@@ -141,7 +155,7 @@ def map_everywhere(
         MappingError: as `map_network`.
     """
     try:
-        return _map(spec, network, plan, None, everywhere=True)
+        return _map(spec, network, plan, None, (), everywhere=True)
     except _UnprovenError:
         return ()
 
@@ -151,20 +165,24 @@ def _map(
     network: Network,
     plan: PrecisionPlan,
     objective: Objective | None,
+    names: Collection[str],
     *,
+    apart: bool = False,
     everywhere: bool = False,
 ) -> tuple[ArrayMapping, ...]:
+    kept = {name: n for name, n in weight_bits(spec, network, plan).items() if name in names}
     bits = storage_bits(network, plan)
     tails = find_tails(network, enabled=spec.vector_unit.fused_tails)
     home = home_memory(spec)
     room = _capacity(home)
-    kept = kept_weights(spec, network, plan)
-    if home is not None and "weight" in home.operands:
+    if home is not None and "weight" in home.operands and not apart:
         room -= sum(kept.values())
     # Half of the home memory may hold activations; the rest is for tiles of the running layer.
     taken = bits if home is None else {name: home.lane_bits(n) for name, n in bits.items()}
     residency = keep_on_chip(network, taken, room // 2, skip=tails.hidden)
-    placer = _Placer(spec, network, bits, tails, residency, home, kept, objective, everywhere)
+    placer = _Placer(
+        spec, network, bits, tails, residency, home, kept, objective, apart, everywhere
+    )
     layers = {layer.name: placer.place(layer, plan) for layer in network.mac_layers}
     return tuple(
         ArrayMapping(
@@ -194,26 +212,17 @@ def _weights_bits(spec: ArraySpec, layer: MacLayer, fmt: PEFormatSpec) -> int:
     return layer.nest.weight_elements * lane
 
 
-def kept_weights(spec: ArraySpec, network: Network, plan: PrecisionPlan) -> dict[str, int]:
-    """Bits of the weights that stay on chip between inferences, by layer, first come first kept.
-
-    They may fill three quarters of the outermost on-chip memory for weights; the rest is for the
-    running layer.
-    """
-    if spec.weights != "kept":
-        return {}
-    room = 3 * _capacity(spec.chain("weight")[-2]) // 4
-    kept: dict[str, int] = {}
-    for layer in network.mac_layers:
-        bits = _weights_bits(spec, layer, format_of(spec, plan.of(layer.name))[1])
-        if not layer.weight_batched and bits <= room:
-            kept[layer.name] = bits
-            room -= bits
-    return kept
+def weight_bits(spec: ArraySpec, network: Network, plan: PrecisionPlan) -> dict[str, int]:
+    """Room that the weights of each layer take as they are multiplied; of constants only."""
+    return {
+        layer.name: _weights_bits(spec, layer, format_of(spec, plan.of(layer.name))[1])
+        for layer in network.mac_layers
+        if not layer.weight_batched
+    }
 
 
 _Choice = tuple[Core, NestWork, FloatArray]
-_Key = tuple[LoopNest, str, OperandBits, frozenset[str], bool, int]
+_Key = tuple[LoopNest, str, OperandBits, frozenset[str], bool, int, int]
 
 
 class _UnprovenError(Exception):
@@ -237,13 +246,13 @@ class _Placer:
         home: MemorySpec | None,
         kept: Mapping[str, int],
         objective: Objective | None,
+        apart: bool,
         everywhere: bool,
     ) -> None:
         self.spec, self.network, self.bits, self.tails = spec, network, bits, tails
         self.residency, self.home, self.kept = residency, home, kept
-        self.objective, self.everywhere = objective, everywhere
+        self.objective, self.apart, self.everywhere = objective, apart, everywhere
         self.resources = Resources(spec, split=everywhere)
-        self.kept_bits = sum(kept.values())
         self.known: dict[_Key, tuple[list[_Choice], SearchCounts]] = {}
 
     def place(self, layer: MacLayer, plan: PrecisionPlan) -> tuple[MappedLayer, ...]:
@@ -256,16 +265,21 @@ class _Placer:
             stored_weight=stored_bits(self.spec.quantization_unit, self.network, layer, name),
         )
         resident = self._resident(layer)
-        reserved = self.residency.reserved_bits[layer.name]
-        stay = layer.name in self.kept or self._trips_share_weights(layer, fmt, reserved)
-        key = (layer.nest, name, bits, resident, stay, reserved)
+        reserved = self._reserved(layer)
+        loaded = layer.name not in self.kept and self._trips_share_weights(layer, fmt, reserved)
+        stay = loaded or layer.name in self.kept
+        # Room that weights take: those that stay between inferences, and the layer's own.
+        taken = self._kept_bits(layer) + (_weights_bits(self.spec, layer, fmt) if loaded else 0)
+        key = (layer.nest, name, bits, resident, stay, reserved, taken)
         if key not in self.known:
             try:
-                self.known[key] = self._search(layer, fmt, bits, resident, stay, reserved)
+                self.known[key] = self._search(layer, fmt, bits, resident, stay, reserved, taken)
             except DoesNotFitError as error:
+                if self.apart and layer.name in self.kept:
+                    self.kept = {n: taken for n, taken in self.kept.items() if n != layer.name}
+                    return self.place(layer, plan)
                 raise MappingError(self._does_not_fit(layer, error)) from None
         choices, counts = self.known[key]
-        loaded = stay and layer.name not in self.kept
         return tuple(
             MappedLayer(
                 core=core,
@@ -289,10 +303,10 @@ class _Placer:
         resident: frozenset[str],
         stay: bool,
         reserved: int,
+        taken: int,
     ) -> tuple[list[_Choice], SearchCounts]:
         spec, shape = self.spec, Shape(layer.nest)
         weights_memory = spec.chain("weight")[-2] if stay else None
-        own = 0 if layer.name in self.kept or not stay else _weights_bits(spec, layer, fmt)
         levels = build_levels(
             spec,
             self.resources,
@@ -301,7 +315,7 @@ class _Placer:
             resident=resident,
             reserved_bits=reserved,
             weights_room=weights_memory,
-            weights_bits={spec.chain("weight")[-2].name: self.kept_bits + own},
+            weights_bits={spec.chain("weight")[-2].name: taken},
             streams=spec.layer_overlap == "none",
         )
         exposed = overlapped_operands(spec) - resident
@@ -370,8 +384,20 @@ class _Placer:
         if layer.trips == 1:
             return False
         memory = self.spec.chain("weight")[-2]
-        room = _capacity(memory) - self.kept_bits - (reserved if memory is self.home else 0)
+        room = _capacity(memory) - self._kept_bits(layer)
+        room -= reserved if memory is self.home else 0
         return _weights_bits(self.spec, layer, fmt) <= room // 2
+
+    def _reserved(self, layer: MacLayer) -> int:
+        """Room that resident activations take while a layer runs."""
+        reserved = self.residency.reserved_bits[layer.name]
+        if self.apart and self.home is self.spec.chain("weight")[-2]:
+            # They make way for the layer's own weights.
+            return min(reserved, max(0, _capacity(self.home) - self._kept_bits(layer)) // 2)
+        return reserved
+
+    def _kept_bits(self, layer: MacLayer) -> int:
+        return self.kept.get(layer.name, 0) if self.apart else sum(self.kept.values())
 
     def _does_not_fit(self, layer: MacLayer, error: DoesNotFitError) -> Problem:
         nest = " ".join(f"{dim}{n}" for dim, n in layer.nest.bounds.items() if n > 1)

@@ -8,7 +8,7 @@ needs them. What the running layers do not hide delays that inference and is the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,8 @@ from npubench.ir import Network, PrecisionPlan
 from npubench.machines.array.conversion import stored_bits
 from npubench.machines.array.cost import cost_network
 from npubench.machines.array.flows import conversion_cycles, cycles_per_bit
-from npubench.machines.array.mapping import format_of, kept_weights, map_network
+from npubench.machines.array.keeping import map_kept
+from npubench.machines.array.mapping import format_of
 from npubench.machines.array.spec import ArraySpec
 from npubench.machines.array.systolic import Dataflow
 from npubench.machines.array.tiles import OperandBits
@@ -74,9 +75,13 @@ def mode_switch(
         array.unrolling is not None and array.unrolling.skewed
     )
     drain = array.rows.integer + array.cols.integer if moving else 0
-    there = kept_weights(spec, network, before)
-    wanted = kept_weights(spec, network, after)
-    moved = [name for name in wanted if before.of(name) != after.of(name) or name not in there]
+    there = map_kept(spec, network, before).kept_weights
+    running = map_kept(spec, network, after)
+    moved = [
+        name
+        for name in running.kept_weights
+        if before.of(name) != after.of(name) or name not in there
+    ]
     converted = fetched = 0
     inner = spec.chain("weight")[-2]
     energy, waited, arrivals = 0.0, 0.0, {layer.name: 0.0 for layer in layers}
@@ -94,7 +99,7 @@ def mode_switch(
         fetched += 0 if on_chip else count
     weights = waited
     if moved:
-        cost = cost_network(spec, network, after, map_network(spec, network, after))
+        cost = cost_network(spec, network, after, running)
         runs = {layer.name: float(layer.cycles) for layer in cost.layers}
         waits = [arrivals.get(layer.name, 0.0) for layer in cost.layers]
         weights += exposed(waits, list(runs.values()))
@@ -108,7 +113,7 @@ def _move(
     before: PrecisionPlan,
     after: PrecisionPlan,
     name: str,
-    there: Mapping[str, int],
+    there: Collection[str],
 ) -> tuple[float, float, bool]:
     """(cycles, joules) a weight of a layer to bring it into its new format, and whether on chip."""
     layer = next(layer for layer in network.mac_layers if layer.name == name)

@@ -103,6 +103,11 @@ class AssociativeMachine:
         """See `Machine.cost`."""
         return cost_network(self.spec, network, plan, mapping)
 
+    @property
+    def keeps_weights(self) -> bool:
+        """See `Switching.keeps_weights`: they are loaded for every inference."""
+        return False
+
     def mode_switch(
         self, network: Network, before: PrecisionPlan, after: PrecisionPlan
     ) -> tuple[float, float]:

@@ -176,6 +176,11 @@ _ALL = (
             ),
             Parameter("requests", "10000", "of each run"),
             Parameter("repetitions", "3", "of each run; intervals come from them"),
+            Parameter(
+                "weights",
+                "fetched",
+                "of both systems: for every inference, or 'kept' on chip and converted there",
+            ),
             Parameter("sensitivity", "yes", "'yes' changes one assumption after another, or 'no'"),
         ),
     ),

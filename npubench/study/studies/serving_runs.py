@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from npubench.errors import OptionError
+from npubench.errors import OptionError, Problem, did_you_mean
 from npubench.serving import (
     Length,
     LoadResult,
@@ -29,6 +29,7 @@ _POISSON: Final = Poisson()
 
 __all__ = [
     "Loading",
+    "choice_of",
     "drop_known",
     "geometric_mean",
     "mean",
@@ -140,6 +141,21 @@ def number_of(context: StudyContext, parameter: str, least: float, *, whole: boo
         kind = "a whole number" if whole else "a number"
         raise OptionError(f"--set {parameter}={text}: expected {kind} of at least {least:g}")
     return value
+
+
+def choice_of(context: StudyContext, parameter: str, choices: Sequence[str]) -> str:
+    """A parameter that is one of some words.
+
+    Raises:
+        OptionError: it is not.
+    """
+    text = context.settings[parameter]
+    if text not in choices:
+        known = " or ".join(f"'{choice}'" for choice in choices)
+        raise OptionError(
+            Problem(f"--set {parameter}={text}: expected {known}", hint=did_you_mean(text, choices))
+        )
+    return text
 
 
 def words_of(context: StudyContext, parameter: str) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from npubench.study.studies.record import (
 )
 from npubench.study.studies.serving_runs import (
     Loading,
+    choice_of,
     drop_known,
     geometric_mean,
     mean,
@@ -45,6 +46,16 @@ _SOURCE = "Kal et al., Journal of Systems Architecture 145, 2023, abstract"
 _SPEEDUP, _LOAD_GAIN = 1.484, 1.414
 _ON_CHIP_BYTES_PER_S = 1e12
 _HBM_BYTES_PER_S = 614e9
+
+# Knobs of both systems by where weights are. Both keep them, or neither: else the load gain is of
+# weights on chip, not of burst mode.
+_WEIGHTS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "fetched": {"stimpack": {"weights": "fetched"}, "tpuv4i": {"weights": "fetched"}},
+    "kept": {
+        "stimpack": {"weights": "kept", "quantize": "converted"},
+        "tpuv4i": {"weights": "kept"},
+    },
+}
 
 _NETWORKS = (
     StudyColumn("network", "Network"),
@@ -86,10 +97,12 @@ _SENSITIVITY = (
 class _Bench:
     """What is compared: service tables of both systems, and how they are loaded.
 
-    ``switch_s``: seconds from base to burst mode by network, in place of the table's.
+    ``weights``: a key of `_WEIGHTS`. ``switch_s``: seconds from base to burst mode by network, in
+    place of the table's.
     """
 
     networks: tuple[str, ...]
+    weights: str
     stimpack: ServiceTable
     baseline: ServiceTable
     policy: Policy
@@ -124,21 +137,26 @@ class _Point:
 
 def run(context: StudyContext) -> Iterator[StudySection]:
     """Each network alone, the mix, and the sensitivity of both results."""
-    networks = words_of(context, "networks")
+    networks, session = words_of(context, "networks"), context.session
     loading = Loading(
         int(number_of(context, "requests", 1000)),
         int(number_of(context, "repetitions", 1)),
         context.seed,
     )
+    weights = choice_of(context, "weights", tuple(_WEIGHTS))
     variants = _VARIANTS if context.settings["sensitivity"] == "yes" else ()
+    variants = tuple(entry for entry in variants if entry[0] != _TITLES[weights])
     steps = 2 + len(variants)
-    services = build_services(ServiceRequest(networks, "stimpack"), context.session)
-    baseline = build_services(ServiceRequest(networks, "tpuv4i"), context.session)
-    bench = _Bench(networks, services.table, baseline.table, services.policy, loading)
+    services, baseline = (
+        build_services(ServiceRequest(networks, name, knobs=_WEIGHTS[weights][name]), session)
+        for name in ("stimpack", "tpuv4i")
+    )
+    bench = _Bench(networks, weights, services.table, baseline.table, services.policy, loading)
     points = [_measure(bench, network) for network in networks]
     yield _alone(bench, services, points)
     context.on_step(1, steps)
-    yield _mix(context, bench)
+    if weights == "fetched":  # the weights of all networks do not stay on chip together
+        yield _mix(context, bench)
     context.on_step(2, steps)
     rows: list[tuple[Cell, ...]] = [("nothing", *_sums(points))]
     for done, (title, change) in enumerate(variants, start=3):
@@ -342,8 +360,24 @@ def _policy(**settings: object) -> Change:
 
 def _hardware(name: str) -> Change:
     def change(context: StudyContext, bench: _Bench) -> _Bench:
-        found = build_services(ServiceRequest(bench.networks, name), context.session)
+        knobs = _WEIGHTS[bench.weights]["stimpack"]
+        found = build_services(ServiceRequest(bench.networks, name, knobs=knobs), context.session)
         return replace(bench, stimpack=found.table)
+
+    return change
+
+
+def _weights(where: str) -> Change:
+    """Weights of both systems."""
+
+    def change(context: StudyContext, bench: _Bench) -> _Bench:
+        stimpack, tpuv4i = (
+            build_services(
+                ServiceRequest(bench.networks, name, knobs=_WEIGHTS[where][name]), context.session
+            ).table
+            for name in ("stimpack", "tpuv4i")
+        )
+        return replace(bench, weights=where, stimpack=stimpack, baseline=tpuv4i)
 
     return change
 
@@ -367,6 +401,10 @@ def _bursty(_: StudyContext, bench: _Bench) -> _Bench:
     return replace(bench, loading=replace(bench.loading, arrivals=Bursty(4.0, 0.1, 0.05)))
 
 
+_TITLES = {
+    "fetched": "weights of both systems from HBM",
+    "kept": "weights of both systems on chip as far as it pays",
+}
 _VARIANTS: tuple[tuple[str, Change], ...] = (
     ("bound 3 x isolated latency", _bound(3)),
     ("bound 5 x isolated latency", _bound(5)),
@@ -375,6 +413,7 @@ _VARIANTS: tuple[tuple[str, Change], ...] = (
     ("mode changes at once", _policy(switch_at="instant")),
     ("no margin before the return to base", _policy(margin=0.0)),
     ("margin of half the bound", _policy(margin=0.5)),
+    *((title, _weights(where)) for where, title in _TITLES.items()),
     ("second INT8 MAC along the columns", _hardware("stimpack:packing=columns")),
     ("every switch converts all weights at 1 TB/s", _converting(3.0, _ON_CHIP_BYTES_PER_S)),
     ("every switch fetches all INT8 weights", _converting(1.0, _HBM_BYTES_PER_S)),
