@@ -141,8 +141,8 @@ def _speedups(results: Mapping[str, Mapping[tuple[str, str], RunResult]]) -> Stu
             ),
         ),
         notes=(
-            "Speed-up: weights stay on chip as far as they fit and were converted at the mode "
-            "switch; those that do not fit come as BF16 and are converted in every run.",
+            "Speed-up: weights stay on chip as far as it pays and were converted at the mode "
+            "switch; the others come as BF16 and are converted in every run.",
             "Streamed: all weights come from HBM as BF16 in both modes, and burst mode converts "
             "them. Copies: burst mode fetches INT8 copies from HBM instead.",
             "Halved: share of base time that would have to halve for this speed-up. Below 0: the "

@@ -148,8 +148,8 @@ def test_on_random_chains_no_other_set_of_layers_is_better() -> None:
 def test_on_more_random_chains_few_other_sets_are_better() -> None:
     """The rule is no proof of an optimum; a better set exists for few chains."""
     rng = random.Random(6)
-    gaps = [gap(*draw(rng, (1, 64, 256))) for _ in range(60)]
-    assert sum(each < 1e-9 for each in gaps) >= 54, gaps
+    gaps = [gap(*draw(rng, (1, 64, 256))) for _ in range(30)]
+    assert sum(each < 1e-9 for each in gaps) >= 27, gaps
 
 
 def shipped(name: str, batch: int) -> Network:
@@ -166,9 +166,14 @@ def test_shipped_networks_are_never_worse(name: str, batch: int, mode: str) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", [Objective.LATENCY, Objective.ENERGY])
-@pytest.mark.parametrize("mode", ["base", "burst"])
-@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize(
+    ("batch", "mode", "objective"),
+    [
+        (1, "base", Objective.LATENCY),
+        (8, "base", Objective.LATENCY),
+        (8, "burst", Objective.ENERGY),
+    ],
+)
 @pytest.mark.parametrize("name", SEVEN)
 def test_seven_networks_are_never_worse(
     name: str, batch: int, mode: str, objective: Objective
