@@ -254,17 +254,17 @@ class _Coster:
         compare = work.compared * cell.compare_energy.value
         write = work.changed * cell.write.energy.value
         self.changed += work.changed
-        passes: float | None = None
         if cell.pass_energy is not None:
-            # Loading has no pass: what it costs is the write of the cells that change.
             passes = work.row_passes * cell.pass_energy.value
-            passes = passes if work.row_passes else write
-        self.other_model_j += passes or 0.0
-        if self.spec.energy_model == "per_pass" and passes is not None:
-            self.other_model_j += compare + write - passes
-            self.array_j += passes
-            path = "cell.pass_energy" if work.row_passes else "cell.write.energy"
-            return self._spend(path, passes)
+            # Loading has no pass: what it costs is the write of the cells that change.
+            loading = work.loaded * cell.write.energy.value
+            if self.spec.energy_model == "per_pass":
+                self.other_model_j += compare + write
+                self.array_j += passes + loading
+                self._spend("cell.pass_energy", passes)
+                self._spend("cell.write.energy", loading)
+                return passes + loading
+            self.other_model_j += passes + loading
         self.array_j += compare + write
         self._spend("cell.compare_energy", compare)
         self._spend("cell.write.energy", write)

@@ -19,12 +19,14 @@ class Charge:
         compared: cells compared or read.
         changed: cells that a write changes.
         row_passes: rows times LUT passes; a column read counts as one.
+        loaded: of the cells changed, those that loading changes, which has no passes.
     """
 
     cycles: int = 0
     compared: float = 0.0
     changed: float = 0.0
     row_passes: float = 0.0
+    loaded: float = 0.0
 
     def __add__(self, other: Charge) -> Charge:
         """Both, one after the other."""
@@ -33,6 +35,7 @@ class Charge:
             self.compared + other.compared,
             self.changed + other.changed,
             self.row_passes + other.row_passes,
+            self.loaded + other.loaded,
         )
 
     def times(self, count: int) -> Charge:
@@ -42,6 +45,7 @@ class Charge:
             self.compared * count,
             self.changed * count,
             self.row_passes * count,
+            self.loaded * count,
         )
 
 
@@ -115,7 +119,8 @@ def _rows(spec: AssociativeSpec, slots: int) -> int:
 def loaded(spec: AssociativeSpec, columns: int, rows: int, folds: int) -> Charge:
     """Writing `columns` bit columns in every row; half of uniform bits change their cell."""
     cycles = columns * spec.cell.write.cycles.integer * folds
-    return Charge(cycles, 0.0, columns * rows / 2, 0.0)
+    changed = columns * rows / 2
+    return Charge(cycles, changed=changed, loaded=changed)
 
 
 def read(columns: int, rows: int, folds: int) -> Charge:

@@ -14,7 +14,7 @@ from npubench.ir import Network, PrecisionPlan, VectorLayer, parse_network, pars
 from npubench.machines.associative import AssociativeMachine
 from npubench.machines.associative.emulator import execute
 from npubench.machines.associative.functions import KINDS, steps_of
-from npubench.machines.associative.operations.arithmetic import multiply
+from npubench.machines.associative.operations.arithmetic import accumulate, multiply
 from npubench.machines.associative.reduction import scalar_product
 from npubench.machines.common.storage import storage_bits
 from npubench.machines.protocol import Cost, Objective, evaluate
@@ -273,6 +273,21 @@ def test_a_multiplication_and_an_addition_take_the_energy_of_their_passes() -> N
     built = machine({"energy": "per_pass", "columns": "paper"})
     found = cost(built, product_of(3, 5, 7)).layers[0]
     assert found.energy_by_component["multiply"] == pytest.approx(105 * 4 * 64 * 10.85e-15)
+
+
+def test_partial_sums_that_are_loaded_are_written_under_both_energy_models() -> None:
+    """10,000 terms lie in 3 chunks of a CAP's 4,800 rows: two loads of every product's sum."""
+    network = product_of(3, 5, 10_000)
+    built = machine({"energy": "per_pass"})
+    joules = cost(built, network).layers[0].energy_by_component["partial_sums"]
+    placed = built.map(network, built.legalise(network, None).executed).layers["a"]
+    assert placed.chunks == 3
+    cell = built.spec.cell
+    assert cell.pass_energy is not None
+    program = accumulate(placed.sum_bits, placed.sum_bits, signed=True)
+    passes = program.counts.row_passes * 15 * 2 * cell.pass_energy.value
+    written = placed.sum_bits * 15 * 2 / 2 * cell.write.energy.value
+    assert joules == pytest.approx(passes + written, rel=1e-12)
 
 
 EVERY_STEP = """
