@@ -14,8 +14,8 @@ from npubench.ir import LoopNest
 __all__ = ["distinct_nests", "write_onnx", "write_topology"]
 
 
-def distinct_nests(path: Path, most: int | None) -> list[LoopNest]:
-    """Loop nests of a network, each once, in order; at most so many.
+def distinct_nests(path: Path) -> tuple[list[LoopNest], int]:
+    """Loop nests of a network, each once, in order, and how many are left out.
 
     Left out are nests that a tool reads otherwise than written: ZigZag exchanges height and width
     of kernels, and nobody here has a third spatial dimension.
@@ -29,7 +29,7 @@ def distinct_nests(path: Path, most: int | None) -> list[LoopNest]:
         and (nest.FY == 1 or nest.OY == nest.OX)
         and nest.dilation == (1, 1, 1)
     ]
-    return square[:most]
+    return square, len(nests) - len(square)
 
 
 def write_onnx(nests: Sequence[LoopNest], path: Path) -> None:
@@ -48,10 +48,7 @@ def write_onnx(nests: Sequence[LoopNest], path: Path) -> None:
         ]
         inputs += infos[:2]
         outputs.append(infos[2])
-        ends = [
-            max(0, (out - 1) * n.stride[axis] + kernel - n.input_extent[axis] - n.pad_begin[axis])
-            for axis, out, kernel in ((1, n.OY, n.FY), (2, n.OX, n.FX))
-        ]
+        ends = [_pad_end(n, axis) for axis in (1, 2)]
         nodes.append(
             helper.make_node(
                 "Conv",
@@ -69,6 +66,19 @@ def write_onnx(nests: Sequence[LoopNest], path: Path) -> None:
     onnx.save(
         helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), path
     )
+
+
+def _pad_end(nest: LoopNest, axis: int) -> int:
+    """Padding behind an axis: as much as before it, as networks are written, where that is enough.
+
+    With a stride the last of it may be read by no window; tools count it all the same.
+    """
+    out = (nest.OZ, nest.OY, nest.OX)[axis]
+    kernel = (nest.FZ, nest.FY, nest.FX)[axis]
+    stride, extent, before = nest.stride[axis], nest.input_extent[axis], nest.pad_begin[axis]
+    if (extent + 2 * before - kernel) // stride + 1 == out:
+        return before
+    return max(0, (out - 1) * stride + kernel - extent - before)
 
 
 def write_topology(nests: Sequence[LoopNest], path: Path) -> None:

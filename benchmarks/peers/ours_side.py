@@ -1,28 +1,29 @@
-"""npubench on a file of layers: one JSON line a layer."""
+"""The mapping of npubench alone on a file of layers, in a process of its own: one JSON line."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 
-from npubench.study.run import RunRequest, run
-
-PARTS = ("compute", "weight_load", "fill_drain")
+from npubench.machines.protocol import Objective
+from npubench.study.session import Session
 
 
 def main() -> int:
-    model, hardware, objective = sys.argv[1:]
-    result = run(RunRequest(workload=model, hardware=hardware, objective=objective))
-    for layer in result.layers:
-        if layer.macs:
-            array = sum(layer.latency_by_cause.get(part, 0) for part in PARTS)
-            record = {
-                "name": layer.name,
-                "energy_pj": layer.energy_j * 1e12,
-                "cycles": layer.cycles,
-                "array_cycles": array,
-            }
-            print(json.dumps(record))
+    model, hardware, objective, *settings = sys.argv[1:]
+    overrides = dict(setting.split("=", 1) for setting in settings)
+    session = Session()
+    machine = session.machine(hardware, {}, overrides)
+    network = session.network(model, {}).network
+    plan = machine.legalise(network, None).executed
+    begin = time.process_time()
+    mapping = machine.map(network, plan, Objective(objective))
+    seconds = time.process_time() - begin
+    search = machine.cost(network, plan, mapping).search
+    assert search is not None
+    record = {"map_cpu_s": seconds, "candidates": search.considered, "open": search.open}
+    print(json.dumps(record))
     return 0
 
 

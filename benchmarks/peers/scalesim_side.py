@@ -1,16 +1,21 @@
-"""SCALE-Sim on a topology file, in its own environment: one JSON line a layer."""
+"""SCALE-Sim on topology files of one layer each, in its own environment: one JSON line a layer.
+
+CPU seconds are this process's own, user and system: of the start with its imports, and of each layer.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
+import resource
 import sys
+import time
 from pathlib import Path
 
 from scalesim.scale_sim import scalesim  # type: ignore[import-not-found]  # peers' environment only
 
 CONFIG = """[general]
-run_name = peers
+run_name = {name}
 
 [architecture_presets]
 ArrayHeight : {side}
@@ -31,22 +36,32 @@ InterfaceBandwidth : CALC
 
 
 def main() -> int:
-    topology, side, folder = sys.argv[1:]
-    config = Path(folder) / "peers.cfg"
-    config.write_text(CONFIG.format(side=side))
-    tool = scalesim(
-        save_disk_space=True,
-        verbose=False,
-        config=str(config),
-        topology=topology,
-        input_type_gemm=False,
-    )
-    tool.run_scale(top_path=folder)
-    (report,) = Path(folder).rglob("COMPUTE_REPORT.csv")
-    rows = list(csv.reader(report.read_text().splitlines()))
-    column = [name.strip() for name in rows[0]].index("Total Cycles")
-    for index, row in enumerate(rows[1:]):
-        print(json.dumps({"name": f"layer{index}", "cycles": float(row[column])}))
+    side, *topologies = sys.argv[1:]
+    spent = time.process_time()
+    print(json.dumps({"start_cpu_s": spent}), flush=True)
+    for topology in map(Path, topologies):
+        config = topology.with_suffix(".cfg")
+        config.write_text(CONFIG.format(side=side, name=topology.stem))
+        tool = scalesim(
+            save_disk_space=True,
+            verbose=False,
+            config=str(config),
+            topology=str(topology),
+            input_type_gemm=False,
+        )
+        tool.run_scale(top_path=str(topology.parent))
+        report = topology.with_suffix("") / "COMPUTE_REPORT.csv"
+        head, row = list(csv.reader(report.read_text().splitlines()))[:2]
+        column = [name.strip() for name in head].index("Total Cycles")
+        now = time.process_time()
+        record = {
+            "name": topology.stem,
+            "cycles": float(row[column]),
+            "cpu_s": now - spent,
+            "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        }
+        print(json.dumps(record), flush=True)
+        spent = now
     return 0
 
 
