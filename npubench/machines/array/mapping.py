@@ -342,7 +342,7 @@ class _Placer:
             raise _UnprovenError
         choices: list[_Choice] = []
         for index in self._chosen(rows).tolist():
-            work = measure(search.tiles, cores, levels, front.nests[index])
+            work = measure(search.tiles, cores, levels, front.makers[index]())
             choices.append((cores[work.variant], work, rows[index]))
         return choices, search.counts
 

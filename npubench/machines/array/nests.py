@@ -15,6 +15,9 @@ from npubench.machines.array.tiles import OperandBits
 
 __all__ = ["DoesNotFitError", "Level", "Nest", "SearchCounts", "combinations", "nondominated"]
 
+# So many cost vectors are compared in pairs in one step.
+_ALL_AT_ONCE = 48
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -109,13 +112,16 @@ def nondominated(rows: FloatArray) -> npt.NDArray[np.intp]:
     """Indices of the rows that no other row equals or undercuts in every column.
 
     Of equal rows the first is kept. Rows are taken from the smallest sum on, so that each survivor
-    is final when it is met.
+    is final when it is met; the last few are compared all at once.
     """
-    order = np.lexsort((np.arange(len(rows)), rows.sum(axis=1)))
+    order = rows.sum(axis=1).argsort(kind="stable")
     left = rows[order]
     keep: list[int] = []
-    while len(left):
+    while len(left) > _ALL_AT_ONCE:
         keep.append(int(order[0]))
         alive = ~(left >= left[0]).all(axis=1)
         left, order = left[alive], order[alive]
-    return np.array(sorted(keep), dtype=np.intp)
+    if len(left) > 1:
+        above = (left[:, None] >= left).all(axis=2)
+        order = order[~np.tril(above, -1).any(axis=1)]
+    return np.sort(np.concatenate([np.array(keep, dtype=np.intp), order]))

@@ -17,7 +17,9 @@ anything, at any depth and for any objective (docs/models.md has the proof).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -40,10 +42,20 @@ Indices = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """Nests and their cost vectors, one row a nest."""
+    """Nests and their cost vectors, one row a nest.
+
+    Attributes:
+        cost: vectors.
+        makers: of the nests; most nests are compared and dropped without ever being written out.
+    """
 
     cost: FloatArray
-    nests: tuple[Nest, ...]
+    makers: tuple[Callable[[], Nest], ...]
+
+    @property
+    def nests(self) -> tuple[Nest, ...]:
+        """All of them, written out."""
+        return tuple(make() for make in self.makers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +128,7 @@ class LayerSearch:
             keep = keep[ranked(figures[keep])[:1]]
         elif len(keep) > 1:
             keep = keep[nondominated(around.weights * front.cost[keep])]
-        return Front(front.cost[keep], tuple(front.nests[i] for i in keep.tolist()))
+        return Front(front.cost[keep], tuple(front.makers[i] for i in keep.tolist()))
 
     def _innermost(self, whole: Extents) -> Front:
         """Every nest of a tile at the last level that no other beats in every resource."""
@@ -126,16 +138,17 @@ class LayerSearch:
                 costs = [self.core_cost(core, core.work(*table), table) for core in self.cores]
                 rows = np.concatenate(costs)
                 keep = nondominated(rows)
-                nests = tuple(Nest(whole, whole, variant=int(i)) for i in keep)
+                makers = tuple(partial(Nest, whole, whole, variant=int(i)) for i in keep)
             else:
                 part = self._part(len(self.levels) - 1, whole)
                 rows = np.concatenate([self._exact(part, core) for core in self.cores])
                 keep = nondominated(rows)
-                nests = tuple(self._nest(part, *divmod(i, len(part.bound))) for i in keep.tolist())
+                size = len(part.bound)
+                makers = tuple(partial(_nest, part, *divmod(i, size)) for i in keep.tolist())
                 self.counts.considered -= len(part.bound)
             self.counts.considered += len(rows)
             self.counts.dominated += len(rows) - len(keep)
-            self.fronts[whole] = Front(rows[keep], nests)
+            self.fronts[whole] = Front(rows[keep], makers)
         return self.fronts[whole]
 
     def _alone(self, whole: Extents, around: Around) -> Front:
@@ -147,7 +160,7 @@ class LayerSearch:
         self.counts.considered += (len(self.cores) - 1) * len(part.bound)
         figures = self.goal.score(around.total(uncut + part.crossing.min(axis=0)))
         costs: list[FloatArray] = []
-        nests: list[Nest] = []
+        makers: list[Callable[[], Nest]] = []
         for variant in ranked(figures).tolist():
             bound = around.total(part.crossing + uncut[variant])
             live = self._useful(bound)
@@ -161,8 +174,8 @@ class LayerSearch:
             self.counts.dominated += len(rows) - len(better)
             self.goal.offer(figures[better])
             costs.append(rows[better])
-            nests += [self._nest(part, variant, i) for i in live[better].tolist()]
-        return Front(np.concatenate(costs), tuple(nests))
+            makers += [partial(_nest, part, variant, i) for i in live[better].tolist()]
+        return Front(np.concatenate(costs), tuple(makers))
 
     def _branch(self, depth: int, whole: Extents, around: Around) -> Front:
         """Best first: follow the choice of least lower bound, discard what cannot improve."""
@@ -170,7 +183,7 @@ class LayerSearch:
         figures = self.goal.score(around.total(part.bound))
         rank = ranked(figures)
         cost = np.empty((0, self.resources.count))
-        nests: list[Nest] = []
+        makers: list[Callable[[], Nest]] = []
         version = -1
         while len(rank):
             if version != self.goal.version:
@@ -189,28 +202,29 @@ class LayerSearch:
                 continue
             front = self._follow(depth, part, index, around)
             cost = np.concatenate([cost, front.cost])
-            nests.extend(front.nests)
-            if around.dive and len(nests):
+            makers.extend(front.makers)
+            if around.dive and len(makers):
                 break
             if depth == 0:
                 self.goal.offer(self.goal.score(around.total(front.cost)))
-            elif len(front.nests):
+            elif len(front.makers):
                 keep = nondominated(around.weights * cost)
-                cost, nests = cost[keep], [nests[i] for i in keep.tolist()]
-        return Front(cost, tuple(nests))
+                cost, makers = cost[keep], [makers[i] for i in keep.tolist()]
+        return Front(cost, tuple(makers))
 
     def _follow(self, depth: int, part: Part, index: int, around: Around) -> Front:
         """A choice with all inner nests of its tiles that may be part of what is sought."""
         self.counts.evaluated += 1
         pieces = list(combinations(part.whole, part.choice(index)[0]))
-        weights = [np.full(self.resources.count, float(count)) for _, count in pieces]
-        for number, vector in enumerate(weights):
-            # What is paid on top is that of the first tile before, and of the last one after.
-            vector[BEFORE] = number == 0
-            vector[[AFTER, LEAVE]] = number + 1 == len(pieces)
-        least = [w * self._ideal(depth + 1, p) for (p, _), w in zip(pieces, weights, strict=True)]
+        weights = np.empty((len(pieces), self.resources.count))
+        weights.T[:] = [count for _, count in pieces]
+        # What is paid on top is that of the first tile before, and of the last one after.
+        weights[:, ON_TOP] = 0.0
+        weights[0, BEFORE] = 1.0
+        weights[-1, [AFTER, LEAVE]] = 1.0
+        least = weights * [self._ideal(depth + 1, piece) for piece, _ in pieces]
         cost = part.crossing[index][None, :]
-        if not len(self._useful(around.total(cost + sum(least)))):
+        if not len(self._useful(around.total(cost + least.sum(axis=0)))):
             self.counts.bounded += 1
             return Front(np.empty((0, self.resources.count)), ())
         if depth == 0 and not around.dive:
@@ -218,7 +232,7 @@ class LayerSearch:
             good = self._put_together(depth, part, index, pieces, weights, least, quick)
             self.goal.offer(self.goal.score(around.total(good.cost)))
             full = self._put_together(depth, part, index, pieces, weights, least, around)
-            return Front(np.concatenate([good.cost, full.cost]), good.nests + full.nests)
+            return Front(np.concatenate([good.cost, full.cost]), good.makers + full.makers)
         return self._put_together(depth, part, index, pieces, weights, least, around)
 
     def _put_together(
@@ -227,22 +241,22 @@ class LayerSearch:
         part: Part,
         index: int,
         pieces: list[tuple[Extents, int]],
-        weights: list[FloatArray],
-        least: list[FloatArray],
+        weights: FloatArray,
+        least: FloatArray,
         around: Around,
     ) -> Front:
         """Piece by piece; what follows counts with its lower bound until it is chosen."""
         tile, order = part.choice(index)
         cost = part.crossing[index][None, :]
-        chosen: list[tuple[tuple[int, Nest], ...]] = [()]
+        chosen: list[tuple[tuple[int, Callable[[], Nest]], ...]] = [()]
         for number, ((piece, count), weight) in enumerate(zip(pieces, weights, strict=True)):
-            rest = np.sum(least[number + 1 :], axis=0) if number + 1 < len(pieces) else 0.0
+            rest = least[number + 1 :].sum(axis=0)
             inner = self._search(
                 depth + 1,
                 piece,
                 Around(around.total(cost.min(axis=0) + rest), around.weights * weight, around.dive),
             )
-            if not inner.nests:
+            if not inner.makers:
                 return Front(np.empty((0, self.resources.count)), ())
             sums = (cost[:, None, :] + weight * inner.cost[None, :, :]).reshape(
                 -1, self.resources.count
@@ -250,12 +264,13 @@ class LayerSearch:
             keep = self._useful(around.total(sums + rest))
             if len(keep) > 1:
                 keep = keep[nondominated(around.weights * sums[keep])]
-            size = len(inner.nests)
-            chosen = [(*chosen[i // size], (count, inner.nests[i % size])) for i in keep.tolist()]
+            size = len(inner.makers)
+            chosen = [(*chosen[i // size], (count, inner.makers[i % size])) for i in keep.tolist()]
             cost = sums[keep]
             if not len(keep):
                 break
-        return Front(cost, tuple(Nest(part.whole, tile, order, inside=inside) for inside in chosen))
+        whole = part.whole
+        return Front(cost, tuple(partial(_joined, whole, tile, order, made) for made in chosen))
 
     def _useful(self, totals: FloatArray) -> Indices:
         return np.flatnonzero(self.goal.useful(self.goal.score(totals)))
@@ -286,11 +301,19 @@ class LayerSearch:
         cost = self._maker.array_cost(core, part)
         return np.asarray(part.crossing + np.tile(cost, (len(part.orders), 1)))
 
-    def _nest(self, part: Part, variant: int, index: int) -> Nest:
-        """The nest of a choice of the last level."""
-        tile, order = part.choice(index)
-        inside = tuple(
-            (count, Nest(piece, piece, variant=variant))
-            for piece, count in combinations(part.whole, tile)
-        )
-        return Nest(part.whole, tile, order, inside=inside)
+
+def _nest(part: Part, variant: int, index: int) -> Nest:
+    """The nest of a choice of the last level."""
+    tile, order = part.choice(index)
+    inside = tuple(
+        (count, Nest(piece, piece, variant=variant))
+        for piece, count in combinations(part.whole, tile)
+    )
+    return Nest(part.whole, tile, order, inside=inside)
+
+
+def _joined(
+    whole: Extents, tile: Extents, order: str, chosen: tuple[tuple[int, Callable[[], Nest]], ...]
+) -> Nest:
+    """The nest of a choice of another level, and what was chosen inside."""
+    return Nest(whole, tile, order, inside=tuple((count, make()) for count, make in chosen))
