@@ -63,8 +63,8 @@ class Theirs:
     @property
     def cpu_s(self) -> float:
         """Start-up once, and every layer."""
-        starts = [row["start_cpu_s"] for row in self.rows]
-        return sum(row["cpu_s"] for row in self.rows) + sum(starts) / len(starts)
+        starts = self.column("start_cpu_s")
+        return sum(self.column("cpu_s")) + sum(starts) / len(starts)
 
     @property
     def peak_mib(self) -> float:
@@ -219,7 +219,7 @@ def _beside_zigzag(
     own = measure_ours(model, "ws32x32_int8", "energy", (), 1)
     ratio = sum(own.column("energy_j")) * 1e12 / sum(joules)
     print(f"  by our own rules of counting: energy {ratio:.4f} of theirs")
-    print(f"  unproven layers of ours: {energy.unproven} for energy, {latency.unproven} for latency")
+    print(f"  layers of ours not proven: {energy.unproven} (energy), {latency.unproven} (latency)")
     print(
         f"  our search for latency: {latency.cpu_s:.2f} CPU s in all, {latency.map_cpu_s:.3f} "
         "for the mapping alone (the table has the one for energy)"

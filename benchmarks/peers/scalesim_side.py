@@ -1,6 +1,7 @@
 """SCALE-Sim on topology files of one layer each, in its own environment: one JSON line a layer.
 
-CPU seconds are this process's own, user and system: of the start with its imports, and of each layer.
+CPU seconds are this process's own, user and system: of the start with its imports and of each
+layer.
 """
 
 from __future__ import annotations

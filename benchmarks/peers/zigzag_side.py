@@ -1,6 +1,7 @@
 """ZigZag on files of one layer each, in ZigZag's own environment: one JSON line a layer.
 
-CPU seconds are this process's own, user and system: of the start with its imports, and of each layer.
+CPU seconds are this process's own, user and system: of the start with its imports and of each
+layer.
 The best cycles are over every mapping that the search evaluated, whatever it was for.
 """
 

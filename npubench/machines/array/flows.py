@@ -144,11 +144,14 @@ class Resources:
 
     def cycles(self, cost: FloatArray) -> FloatArray:
         """The same in whole cycles: each unit and each wait rounded up, as a result counts them."""
-        on_chip = whole(cost[..., self.on_chip].max(axis=-1))
-        on_chip = on_chip + whole(cost[..., BEFORE]) + whole(cost[..., LEAVE])
-        off_chip = whole(cost[..., self.off_chip].max(axis=-1))
-        on_top = cost[..., AFTER] + whole(cost[..., SERIAL])
-        return np.asarray(np.maximum(on_chip, off_chip) + on_top)
+        columns = cost.T
+        cycles = np.empty((5, len(cost)))
+        np.maximum.reduce(columns[self.on_chip], out=cycles[0])
+        np.maximum.reduce(columns[self.off_chip], out=cycles[1])
+        cycles[2:] = columns[[BEFORE, LEAVE, SERIAL]]
+        on_chip, off_chip, before, leave, serial = whole(cycles)
+        on_top = columns[AFTER] + serial
+        return np.asarray(np.maximum(on_chip + before + leave, off_chip) + on_top)
 
     def anywhere(self, cost: FloatArray) -> FloatArray:
         """Figures of each row with which latency and energy rise at every operating point.
@@ -194,7 +197,9 @@ class Resources:
 
     def joules(self, cost: FloatArray) -> FloatArray:
         """Dynamic energy of each row."""
-        return np.asarray(cost[..., self.energy : self.count].sum(axis=-1))
+        if self.off_chip_energy == self.energy:
+            return np.asarray(cost[..., self.energy])
+        return np.asarray(cost[..., self.energy] + cost[..., self.off_chip_energy])
 
     def between(
         self, memory: MemorySpec | None, operands: Mapping[str, MemorySpec], bits: OperandBits

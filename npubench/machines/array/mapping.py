@@ -363,11 +363,13 @@ class _Placer:
         cycles = self.resources.cycles(rows)
         seconds = cycles / self.spec.clock.value
         joules = self.resources.joules(rows) + seconds * self.spec.static_power.value
-        if self.objective is Objective.ENERGY:
-            return np.stack([joules, cycles], axis=1)
-        if self.objective is Objective.EDP:
-            return np.stack([joules * seconds, cycles], axis=1)
-        return np.stack([cycles, joules], axis=1)
+        figures = np.empty((len(rows), 2))
+        if self.objective is Objective.LATENCY or self.objective is None:
+            figures[:, 0], figures[:, 1] = cycles, joules
+        else:
+            edp = self.objective is Objective.EDP
+            figures[:, 0], figures[:, 1] = joules * seconds if edp else joules, cycles
+        return figures
 
     def _resident(self, layer: MacLayer) -> frozenset[str]:
         result = self.tails.result.get(layer.name, layer.outputs[0])

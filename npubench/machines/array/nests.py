@@ -114,6 +114,8 @@ def nondominated(rows: FloatArray) -> npt.NDArray[np.intp]:
     Of equal rows the first is kept. Rows are taken from the smallest sum on, so that each survivor
     is final when it is met; the last few are compared all at once.
     """
+    if len(rows) < 2:
+        return np.arange(len(rows))
     order = rows.sum(axis=1).argsort(kind="stable")
     left = rows[order]
     keep: list[int] = []

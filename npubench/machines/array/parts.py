@@ -128,8 +128,9 @@ class PartMaker:
         bound = crossing
         if depth + 1 < len(self.levels):
             inside = np.zeros((table[0].size, self.resources.count))
-            for piece in cut:
-                inside[piece.rows] += piece.count[:, None] * self._least(depth + 1, piece.table)
+            every = self._least(depth + 1, _joined(cut))
+            for piece, least in zip(cut, _parted(every, cut), strict=True):
+                inside[piece.rows] += piece.count[:, None] * least
             inside[:, ON_TOP] = self.least_on_top()
             bound = crossing + np.tile(inside, (len(orders), 1))
         return Part(whole, table, orders, crossing, bound, cut)
@@ -143,8 +144,10 @@ class PartMaker:
     def array_cost(self, core: Core, part: Part) -> FloatArray:
         """Array cost summed over all pieces of each candidate tiling, ragged ones as they are."""
         total = np.zeros((part.table[0].size, self.resources.count))
-        for number, piece in enumerate(part.cut):
-            cost = self.core_cost(core, core.work(*piece.table), piece.table)
+        pieces = _joined(part.cut)
+        every = self.core_cost(core, core.work(*pieces), pieces)
+        costs = _parted(every, part.cut)
+        for number, (piece, cost) in enumerate(zip(part.cut, costs, strict=True)):
             # Before the first piece and after the last one, not for each.
             if number == 0:
                 total[piece.rows, BEFORE] = cost[:, BEFORE]
@@ -216,6 +219,20 @@ class PartMaker:
             if operand in level.operands:
                 cost += traffic[operand].reshape(-1, 1) * vector
         return cost
+
+
+def _joined(cut: Sequence[Cut]) -> Table:
+    """The pieces of all kinds, one kind after another."""
+    if len(cut) == 1:
+        return cut[0].table
+    b, y, x, k, c = (np.concatenate(sizes) for sizes in zip(*(p.table for p in cut), strict=True))
+    return b, y, x, k, c
+
+
+def _parted(rows: FloatArray, cut: Sequence[Cut]) -> list[FloatArray]:
+    """Rows of `_joined` pieces, kind by kind."""
+    ends = np.cumsum([piece.rows.size for piece in cut])
+    return np.split(rows, ends[:-1])
 
 
 def _orders(operands: frozenset[str]) -> tuple[tuple[str, ...], ...]:

@@ -123,7 +123,7 @@ class LayerSearch:
             return self._branch(depth, whole, around)
         front = self._innermost(whole)
         figures = self.goal.score(around.total(front.cost))
-        keep = np.flatnonzero(self.goal.useful(figures))
+        keep = self.goal.useful(figures).nonzero()[0]
         if around.dive:
             keep = keep[ranked(figures[keep])[:1]]
         elif len(keep) > 1:
@@ -169,7 +169,7 @@ class LayerSearch:
                 continue
             rows = self._exact(part, self.cores[variant])[live]
             figures = self.goal.score(around.total(rows))
-            better = np.flatnonzero(self.goal.useful(figures))
+            better = self.goal.useful(figures).nonzero()[0]
             better = better[nondominated(figures[better])]
             self.counts.dominated += len(rows) - len(better)
             self.goal.offer(figures[better])
@@ -273,7 +273,7 @@ class LayerSearch:
         return Front(cost, tuple(partial(_joined, whole, tile, order, made) for made in chosen))
 
     def _useful(self, totals: FloatArray) -> Indices:
-        return np.flatnonzero(self.goal.useful(self.goal.score(totals)))
+        return np.asarray(self.goal.useful(self.goal.score(totals)).nonzero()[0])
 
     def _ideal(self, depth: int, whole: Extents) -> FloatArray:
         """A vector nowhere above that of any nest of a tile from a level inwards."""

@@ -25,6 +25,9 @@ USES = {"input": "MC", "weight": "KC", "output": "MK"}
 # Tile sizes of a loop up to this extent are all integers; above, see `tile_sizes`.
 EVERY_SIZE_UP_TO = 16
 
+# Sizes up to this are looked up in a table of them all.
+_LOOKED_UP = 1 << 16
+
 Table = tuple[IntArray, IntArray, IntArray, IntArray, IntArray]
 
 
@@ -236,6 +239,14 @@ def _counts(extent: int) -> Iterator[int]:
 
 
 def mapped(sizes: IntArray, function: Callable[[int], int]) -> IntArray:
-    """A function of one size over a table in which few sizes differ."""
-    distinct, where = np.unique(sizes, return_inverse=True)
-    return exact([function(int(size)) for size in distinct])[where]
+    """A function of one size over a table in which few sizes differ; sizes are not negative."""
+    if not sizes.size or sizes.max() > _LOOKED_UP:
+        distinct, where = np.unique(sizes, return_inverse=True)
+        return exact([function(int(size)) for size in distinct])[where]
+    # One look-up table for all sizes: no sorting.
+    seen = np.zeros(int(sizes.max()) + 1, dtype=bool)
+    seen[sizes] = True
+    found = seen.nonzero()[0]
+    table = np.empty(len(seen), dtype=np.int64)
+    table[found] = [function(size) for size in found.tolist()]
+    return np.asarray(table[sizes])
