@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from npubench.study.result import Sweep, SweepPoint
     from npubench.study.run import RunRequest
     from npubench.study.session import Session
-    from npubench.study.spread import Spread
-    from npubench.study.sweep import SweepPlan
+    from npubench.study.sweep import Spread, SweepPlan
     from npubench.study.sweep_file import SweepFile
 
 __all__ = ["results", "sweep"]
@@ -364,16 +363,23 @@ def _run(
         step = stack.enter_context(progress("sweep", quiet=quiet))
         interrupt = stack.enter_context(interruptible())
         with contextlib.suppress(KeyboardInterrupt):
-            running = (
-                sweep_points(plan, session, opened, spread)
-                if towards is None
-                else guided_points(plan, session, towards, opened)
-            )
-            for point in running:
-                points.append(point)
-                step(len(points), count)
-                if interrupt.pressed:
-                    break
+            if towards is None:
+                running = sweep_points(
+                    plan,
+                    session,
+                    opened,
+                    spread,
+                    halted=lambda: interrupt.pressed,
+                    on_finished=lambda finished: step(finished, count),
+                )
+                for point in running:
+                    points.append(point)
+            else:
+                for point in guided_points(plan, session, towards, opened):
+                    points.append(point)
+                    step(len(points), count)
+                    if interrupt.pressed:
+                        break
     if len(points) == count:
         return tuple(points), ""
     left = f"{len(points)} of {count} points are finished"

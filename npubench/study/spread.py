@@ -1,41 +1,46 @@
-"""Points run elsewhere: in processes of this machine, or on a Dask cluster; in the order given.
+"""Points run elsewhere: in processes of this machine, or on a Dask cluster.
 
-A chunk of neighbouring points goes to a worker, which works out once what they share. A point gives
-the same figures wherever it runs, so results do not tell where that was.
+Each worker works its way through a stretch of neighbouring points, in a session that it keeps, so
+that what they share is worked out once. A point gives the same figures wherever it runs, so results
+do not tell where that was.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import TypeAlias
+import signal
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any, Final, TypeAlias
 
-from npubench.errors import InputError, OptionError, Problem
-from npubench.study.result import SweepPoint
-from npubench.study.run import RunRequest
+from npubench.errors import InputError, NpubenchError, OptionError, Problem
 from npubench.study.session import Session
-from npubench.study.sweep import run_points
+from npubench.study.stretches import Stretches
+from npubench.study.sweep import Group, Spread, Task, run_groups
 
-__all__ = ["Spread", "on_dask", "over_processes", "run_chunk"]
+__all__ = ["CHUNK_S", "on_dask", "over_processes", "run_chunk", "run_some"]
 
-Task: TypeAlias = tuple[Mapping[str, str], RunRequest]
-Spread: TypeAlias = Callable[[Sequence[Task]], Iterator[SweepPoint]]
+CHUNK_S: Final = 0.25
+"""A worker's chunk ends after so long, or with what it runs then."""
 
-_MOST_IN_CHUNK = 1024
-_CHUNKS_A_WORKER = 8
-_RETRIES = 3
+_LOOK_S: Final = 5.0
 
 
-def run_chunk(tasks: Sequence[Task]) -> list[SweepPoint]:
-    """The points of some tasks, with one session."""
-    session = Session()
-    return list(run_points(tasks, session))
+def run_some(tasks: Sequence[Task], session: Session) -> Iterator[Group]:
+    """`run_groups`, which starts nothing more once a chunk's time has passed."""
+    start = time.monotonic()
+    for group in run_groups(tasks, session):
+        yield group
+        if time.monotonic() - start > CHUNK_S:
+            return
 
 
 def over_processes(jobs: int) -> Spread:
-    """Run points in ``jobs`` processes of this machine.
+    """Run points in ``jobs`` processes of this machine; each point comes when it has finished.
 
     Raises:
         OptionError: fewer than one process.
@@ -43,46 +48,136 @@ def over_processes(jobs: int) -> Spread:
     if jobs < 1:
         raise OptionError(f"--jobs: expected a whole number from 1, got {jobs}")
 
-    def spread(tasks: Sequence[Task]) -> Iterator[SweepPoint]:
+    def spread(tasks: Sequence[Task], halted: Callable[[], bool]) -> Iterator[Group]:
         if not tasks:
             return
+        stretches = Stretches(len(tasks), min(jobs, len(tasks)))
         # A forked copy of a process with threads (onnxruntime's, numpy's) may hang.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-            futures: list[Future[list[SweepPoint]]] = [
-                pool.submit(run_chunk, chunk) for chunk in _chunks(tasks, jobs)
-            ]
-            try:
-                for future in futures:
-                    yield from future.result()
-            except BrokenProcessPool:
-                raise InputError(
-                    Problem("--jobs: a process was killed", hint="too little memory? try fewer")
-                ) from None
-            finally:
-                for future in futures:
-                    future.cancel()
+        pipes: list[Connection[Any, Any]] = []
+        processes = []
+        try:
+            for _ in range(len(stretches)):
+                pipe, far = context.Pipe()
+                process = context.Process(target=_work, args=(far,), daemon=True)
+                process.start()
+                far.close()  # so that a process that dies ends its pipe
+                pipes.append(pipe)
+                processes.append(process)
+            yield from _fed(tasks, stretches, pipes, halted)
+        finally:
+            for pipe in pipes:
+                pipe.close()
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.join()
 
     return spread
+
+
+_Message: TypeAlias = "Group | str | None"
+
+
+def _fed(
+    tasks: Sequence[Task],
+    stretches: Stretches,
+    pipes: Sequence[Connection[Any, Any]],
+    halted: Callable[[], bool],
+) -> Iterator[Group]:
+    """Hand out chunks and take in what comes back, all that is there at once."""
+    running: dict[Connection[Any, Any], tuple[int, list[int], set[int]]] = {}
+    while True:
+        busy = {worker for worker, _, _ in running.values()}
+        for worker, pipe in enumerate(pipes):
+            chunk = [] if worker in busy or halted() else stretches.take(worker)
+            if chunk:
+                _send(pipe, [tasks[i] for i in chunk])
+                running[pipe] = worker, chunk, set()
+        if not running:
+            return
+        arrived: list[Any] = []
+        there = wait([*running])
+        for pipe in [pipe for pipe in running if pipe in there]:
+            worker, chunk, ran = running[pipe]
+            for message in _received(pipe):
+                if isinstance(message, str):
+                    raise NpubenchError(f"--jobs: a process failed\n{message}")
+                if message is None:
+                    stretches.done(worker, chunk, ran)
+                    del running[pipe]
+                else:
+                    arrived += [(chunk[i], point) for i, point in message]
+                    ran.update(chunk[i] for i, _ in message)
+        if arrived:
+            yield arrived
+
+
+def _received(pipe: Connection[Any, Any]) -> Iterator[_Message]:
+    """At least one message, and those that wait behind it, up to the end of the chunk."""
+    try:
+        while True:
+            message: _Message = pipe.recv()
+            yield message
+            if message is None or not pipe.poll():
+                return
+    except (EOFError, OSError):
+        raise _killed() from None
+
+
+def _send(pipe: Connection[Any, Any], tasks: list[Task]) -> None:
+    try:
+        pipe.send(tasks)
+    except OSError:
+        raise _killed() from None
+
+
+def _killed() -> InputError:
+    return InputError(Problem("--jobs: a process was killed", hint="too little memory? try fewer"))
+
+
+def _work(pipe: Connection[Any, Any]) -> None:
+    """A process: chunks of tasks in, groups of points out and None after each chunk.
+
+    It ends with the pipe, however the process at the other end came to its end.
+    """
+    # Ctrl-C reaches every process of a terminal; the first one decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    session = Session()
+    try:
+        while True:
+            tasks = pipe.recv()
+            try:
+                for group in run_some(tasks, session):
+                    pipe.send(group)
+                pipe.send(None)
+            except OSError:
+                raise
+            except Exception:  # a bug, to be told by the process that has a terminal
+                pipe.send(traceback.format_exc())
+    except (EOFError, OSError):
+        return
 
 
 def on_dask(address: str) -> Spread:
     """Run points on the Dask cluster whose scheduler listens at ``address``.
 
-    Points of a worker that dies run again elsewhere.
+    Points come with their chunk. Those of a worker that dies run again elsewhere; workers that join
+    are put to work.
 
     Raises:
         OptionError: Dask is not installed.
-        InputError: nobody listens there, or no worker is left.
+        InputError: nobody listens there, or points that bring down one worker after another.
     """
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ImportError:
         raise OptionError(
             Problem("--dask: Dask is not installed", hint="pip install 'npubench[dask]'")
         ) from None
+    from concurrent.futures import CancelledError
 
-    def spread(tasks: Sequence[Task]) -> Iterator[SweepPoint]:
+    def spread(tasks: Sequence[Task], halted: Callable[[], bool]) -> Iterator[Group]:
         if not tasks:
             return
         try:
@@ -90,19 +185,74 @@ def on_dask(address: str) -> Spread:
         except (OSError, ValueError) as error:
             raise InputError(f"--dask {address}: no scheduler there: {error}") from None
         with client:
-            workers = max(1, len(client.scheduler_info()["workers"]))
-            chunks = list(_chunks(tasks, workers))
-            futures = client.map(run_chunk, chunks, pure=False, retries=_RETRIES)
             try:
-                for future in futures:
-                    yield from future.result()
-            finally:
-                client.cancel(futures)
+                yield from _submitted(client, tasks, halted)
+            except KilledWorker as error:
+                raise InputError(f"--dask {address}: workers died of a chunk: {error}") from None
+            except (CancelledError, OSError) as error:
+                raise InputError(f"--dask {address}: the scheduler was lost: {error}") from None
 
     return spread
 
 
-def _chunks(tasks: Sequence[Task], workers: int) -> Iterator[Sequence[Task]]:
-    size = max(1, min(_MOST_IN_CHUNK, -(-len(tasks) // (workers * _CHUNKS_A_WORKER))))
-    for first in range(0, len(tasks), size):
-        yield tasks[first : first + size]
+def _submitted(client: Any, tasks: Sequence[Task], halted: Callable[[], bool]) -> Iterator[Group]:
+    """One chunk at a time for every thread of the cluster, near the chunks it had before."""
+    from distributed import wait as wait_for
+
+    sweep = uuid.uuid4().hex
+    threads: dict[str, int] = client.nthreads()
+    places = [address for address, count in threads.items() for _ in range(count)] or [""]
+    stretches = Stretches(len(tasks), len(places))
+    running: dict[Any, tuple[int, list[int]]] = {}
+    looked = time.monotonic()
+    try:
+        while True:
+            if time.monotonic() - looked > _LOOK_S:
+                looked = time.monotonic()
+                new = {a: n for a, n in client.nthreads().items() if a not in threads}
+                threads |= new
+                for place in (address for address, count in new.items() for _ in range(count)):
+                    places.append(place)
+                    stretches.join()
+            busy = {worker for worker, _ in running.values()}
+            for worker, place in enumerate(places):
+                chunk = [] if worker in busy or halted() else stretches.take(worker)
+                if chunk:
+                    future = client.submit(
+                        run_chunk,
+                        [tasks[i] for i in chunk],
+                        sweep,
+                        workers=[place] if place else None,
+                        allow_other_workers=bool(place),
+                        pure=False,
+                    )
+                    running[future] = worker, chunk
+            if not running:
+                return
+            for future in wait_for([*running], return_when="FIRST_COMPLETED").done:
+                worker, chunk = running.pop(future)
+                found = [(chunk[i], point) for i, point in future.result()]
+                stretches.done(worker, chunk, {i for i, _ in found})
+                yield found
+    finally:
+        client.cancel([*running])
+
+
+class _Kept(threading.local):
+    """The session of the sweep that a thread of a worker works for; the one before goes."""
+
+    sweep = ""
+    session = Session()
+
+
+_kept = _Kept()
+
+
+def run_chunk(tasks: Sequence[Task], sweep: str) -> list[tuple[int, Any]]:
+    """Some of the tasks, with their places, in a session that lasts for the sweep.
+
+    A worker outlives sweeps, and files may change between them: ``sweep`` tells one from another.
+    """
+    if _kept.sweep != sweep:
+        _kept.sweep, _kept.session = sweep, Session()
+    return [pair for group in run_some(tasks, _kept.session) for pair in group]

@@ -44,7 +44,7 @@ def read_stored(
         InputError: no such file, or no store.
         OptionError: a condition or a name that does not exist.
     """
-    with SweepStore(path, must_exist=True) as store:
+    with SweepStore(path, read_only=True) as store:
         points = [point_from_json(document) for document in store.points()]
     axes: dict[str, dict[str, None]] = {}
     for point in points:

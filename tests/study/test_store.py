@@ -19,7 +19,6 @@ from npubench.study.axes import parse_axis
 from npubench.study.run import RunRequest
 from npubench.study.serialise import dumps, point_to_json
 from npubench.study.session import Session
-from npubench.study.store import COMMIT_S, SweepStore, content_key
 from npubench.study.stored import read_stored
 from npubench.study.sweep import plan_sweep, point_key, sweep_points
 from tests.cli.cli_process import ROOT, command, environment
@@ -113,7 +112,6 @@ def test_a_disk_that_is_full_is_told_and_loses_nothing_that_was_there(tmp_path: 
         "try:\n"
         "    for i in range(100):\n"
         "        store.add(str(i), {'x': 'y' * 100_000})\n"
-        "    store.commit()\n"
         "except InputError as error:\n"
         "    print(error)\n"
     )
@@ -151,7 +149,6 @@ def test_points_are_safe_soon_after_they_finish(tmp_path: Path) -> None:
     path = tmp_path / "grid.db"
     with SweepStore(path) as store, SweepStore(path) as other:
         for i in range(3):
-            time.sleep(COMMIT_S * 1.2)
             store.add(str(i), {"i": i})
             assert len(other) == i + 1
 
@@ -161,9 +158,6 @@ def test_two_writers_take_turns(tmp_path: Path) -> None:
     with SweepStore(path) as one, SweepStore(path) as two:
         for i in range(200):
             (one if i % 2 else two).add(f"{i:03}", {"i": i})
-            if i % 20 == 0:
-                one.commit()
-                two.commit()
     with SweepStore(path, must_exist=True) as store:
         assert [point["i"] for point in store.points()] == list(range(200))
 
