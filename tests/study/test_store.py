@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import random
+import os
 import resource
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,10 @@ from npubench.study.axes import parse_axis
 from npubench.study.run import RunRequest
 from npubench.study.serialise import dumps, point_to_json
 from npubench.study.session import Session
+from npubench.study.store import SweepStore, content_key
 from npubench.study.stored import read_stored
 from npubench.study.sweep import plan_sweep, point_key, sweep_points
-from tests.cli.cli_process import ROOT, command, environment
-
-GRID = ["digits_cnn", "--hw", "edge8", "--axis", "vdd=0.55:1.0:0.01", "--axis", "batch=1,2,3"]
+from tests.cli.cli_process import ROOT, environment
 
 
 def plan_of(grid: str = "vdd=0.6,0.7,0.8"):  # type: ignore[no-untyped-def]  # a test's helper
@@ -145,9 +145,9 @@ def test_a_damaged_store_is_told(tmp_path: Path) -> None:
                 look()
 
 
-def test_points_are_safe_soon_after_they_finish(tmp_path: Path) -> None:
+def test_points_are_safe_as_soon_as_they_are_added(tmp_path: Path) -> None:
     path = tmp_path / "grid.db"
-    with SweepStore(path) as store, SweepStore(path) as other:
+    with SweepStore(path) as store, SweepStore(path, read_only=True) as other:
         for i in range(3):
             store.add(str(i), {"i": i})
             assert len(other) == i + 1
@@ -162,37 +162,134 @@ def test_two_writers_take_turns(tmp_path: Path) -> None:
         assert [point["i"] for point in store.points()] == list(range(200))
 
 
-def _export(path: Path) -> list[str]:
-    return sorted(dumps(point_to_json(point)) for point in read_stored(path).points)
+WRITER = """
+import sys
+from npubench.study.store import SweepStore
+path, who = sys.argv[1:]
+with SweepStore(path) as store:
+    for i in range(300):
+        store.add(f"{who}{i:03}", {"who": who, "i": i, "text": "x" * 500})
+        store.add(f"both{i:03}", {"i": i})
+"""
 
 
-def _killed_and_resumed(folder: Path, kills: int) -> None:
-    """A sweep killed at random moments, then finished, equals one that was left alone."""
-    whole, broken = folder / "whole.db", folder / "broken.db"
-    quiet = {"cwd": folder, "env": environment(), "stdout": subprocess.DEVNULL}
-    subprocess.run(command("sweep", *GRID, "--store", str(whole)), check=True, **quiet)  # type: ignore[call-overload]  # the same options for both
-    pick = random.Random(5)
-    seen = 0
-    for _ in range(kills):
-        process = subprocess.Popen(command("sweep", *GRID, "--store", str(broken)), **quiet)  # type: ignore[call-overload]  # as above
-        time.sleep(pick.uniform(0.5, 4.0))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        if broken.exists() and broken.stat().st_size:
-            with SweepStore(broken) as store:
-                assert len(store) >= seen
-                seen = len(store)
-    subprocess.run(command("sweep", *GRID, "--store", str(broken)), check=True, **quiet)  # type: ignore[call-overload]  # as above
-    assert _export(broken) == _export(whole)
+def test_processes_that_make_and_write_one_file_at_once_take_turns(tmp_path: Path) -> None:
+    path = tmp_path / "grid.db"
+    names = ["a", "b", "c"]
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path), name],
+            cwd=ROOT,
+            env=environment(),
+            stderr=subprocess.PIPE,
+        )
+        for name in names
+    ]
+    for writer in writers:
+        _, said = writer.communicate(timeout=60)
+        assert (writer.returncode, said) == (0, b"")
+    with SweepStore(path, read_only=True) as store:
+        assert len(store) == 300 * (len(names) + 1)
+        found = list(store.points())
+    assert [p["i"] for p in found if p.get("who") == "b"] == list(range(300))
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_a_killed_sweep_resumes(tmp_path: Path) -> None:
-    _killed_and_resumed(tmp_path, 1)
+def test_a_file_that_another_process_keeps_locked_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "grid.db"
+    with SweepStore(path) as store:
+        store.add("a", {"i": 1})
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            monkeypatch.setattr("npubench.study.store._BUSY_S", 0.05)
+            with pytest.raises(InputError, match="cannot be used as a store: database is locked"):
+                SweepStore(path)
+        store.add("b", {"i": 2})
+        assert len(store) == 2
 
 
-@pytest.mark.slow
-def test_a_sweep_killed_twenty_times_resumes(tmp_path: Path) -> None:
-    _killed_and_resumed(tmp_path, 20)
+@contextlib.contextmanager
+def without_rights(path: Path) -> Iterator[None]:
+    """A folder and its files that this process may read, not write; root gives up its rights."""
+    found = [path, *path.iterdir()]
+    for one in found:
+        one.chmod(0o555 if one.is_dir() else 0o444)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        for one in found:
+            one.chmod(0o755 if one.is_dir() else 0o644)
+
+
+@pytest.fixture
+def shelf() -> Iterator[Path]:
+    """A folder that another user may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def test_a_store_that_cannot_be_written_can_be_looked_at(shelf: Path) -> None:
+    path = shelf / "grid.db"
+    plan, session = plan_of()
+    with SweepStore(path) as store:
+        points = list(sweep_points(plan, session, store))
+    with without_rights(shelf):
+        assert len(read_stored(path).points) == len(points)
+        assert sorted(one.name for one in shelf.iterdir()) == ["grid.db"]
+        for kind in (path, shelf / "new.db"):
+            with pytest.raises(InputError) as caught:
+                SweepStore(kind)
+            assert str(caught.value).startswith(f"{kind}: cannot be used as a store: ")
+    before = path.read_bytes()
+    assert len(read_stored(path, sort="edp").points) == len(points)
+    assert path.read_bytes() == before
+
+
+def test_looking_where_points_are_still_in_the_log_leaves_none_out(shelf: Path) -> None:
+    path = shelf / "grid.db"
+    script = (
+        "import os, sys\n"
+        "from npubench.study.store import SweepStore\n"
+        "store = SweepStore(sys.argv[1])\n"
+        "store.add('a', {'x': 1})\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, str(path)], cwd=ROOT, env=environment(), check=True
+    )
+    assert (shelf / "grid.db-wal").stat().st_size
+    with without_rights(shelf), SweepStore(path, read_only=True) as store:
+        assert list(store.points()) == [{"x": 1}]
+    (shelf / "grid.db-shm").unlink()
+    with (
+        without_rights(shelf),
+        pytest.raises(InputError, match=r"points are still in 'grid\.db-wal'") as caught,
+    ):
+        SweepStore(path, read_only=True)
+    assert "copy both files" in str(caught.value)
+    with SweepStore(path, read_only=True) as store:
+        assert list(store.points()) == [{"x": 1}]
+
+
+def test_paths_that_can_hold_no_store_are_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file" / "grid.db", tmp_path):
+        with pytest.raises(InputError) as caught:
+            SweepStore(path)
+        assert str(path) in str(caught.value)
+    empty = tmp_path / "empty.db"
+    empty.touch()  # as a kill between making the file and its table leaves it
+    assert read_stored(empty).points == ()
+    with SweepStore(empty, must_exist=True) as store:
+        store.add("a", {})
+        assert len(store) == 1
 
 
 def test_looking_into_a_store(tmp_path: Path) -> None:
