@@ -49,6 +49,15 @@ def show(
     ],
     hw: Annotated[bool, typer.Option("--hw", help="NAME is an accelerator.")] = False,
     workload: Annotated[bool, typer.Option("--workload", help="NAME is a network.")] = False,
+    equal_area_to: Annotated[
+        str | None,
+        typer.Option(
+            "--equal-area-to",
+            envvar="NPUBENCH_EQUAL_AREA_TO",
+            metavar="HW|AREA",
+            help="Instead: NAME, an array, with as many PEs as fit that area.",
+        ),
+    ] = None,
     dim: opt.Dims = None,
     layers: opt.Layers = False,
     form: opt.FormOption = Form.TABLE,
@@ -68,7 +77,16 @@ def show(
     place = opt.make_output(form, output, force=force, quiet=False)
     if hw and workload:
         raise OptionError("show: give --hw or --workload, not both")
+    if workload and equal_area_to is not None:
+        raise OptionError("show: --equal-area-to goes with an accelerator, not with --workload")
     dims, session = opt.read_dims(dim), Session()
+    if equal_area_to is not None:
+        from npubench.report.design_view import equal_area_facts, equal_area_view
+        from npubench.study.equal_area import fit_to_area
+
+        sized = fit_to_area(name, equal_area_to, session)
+        view, facts = equal_area_view(sized), equal_area_facts(sized)
+        return Answer(view, lambda: records("npubench.show/1", view, facts), place)
     found: LoadedNetwork | ShownHardware
     if hw:
         found = open_hardware(name, session)

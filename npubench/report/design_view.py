@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from npubench.report.table import Cell, Column, Table, View, fixed, label, quantity, ratio, share
 from npubench.report.text import plural
+from npubench.study.equal_area import EqualArea
 from npubench.study.system_design import Mix, SystemDesign
 from npubench.units import engineering
 
-__all__ = ["design_view"]
+__all__ = ["design_view", "equal_area_facts", "equal_area_view"]
 
 _RECORD = (
     "mix",
@@ -151,4 +153,47 @@ def _notes(design: SystemDesign) -> tuple[str, ...]:
         f"below {max(request.widths)} bits.",
         *((f"{plural(unable, 'mix', 'mixes')} cannot serve; --all says why.",) if unable else ()),
         *(f"{note[0].upper()}{note[1:]}." for note in design.notes),
+    )
+
+
+def equal_area_view(found: EqualArea) -> View:
+    """An array sized to the area of another design, and how to run it."""
+    design = found.design
+    columns = (
+        label("spec", "NPU"),
+        fixed("rows", "Rows", 0),
+        fixed("cols", "Columns", 0),
+        quantity("peak_macs_per_s", "Peak", "MAC/s", [found.peak_macs_per_s]),
+        fixed("area_mm2", "Area", 3, "mm2"),
+        fixed("target_mm2", "To fit", 3, "mm2"),
+        share("unused", "Unused"),
+        fixed("own_area_mm2", "As specified", 3, "mm2"),
+    )
+    unused = 1 - design.area_mm2 / design.share_mm2
+    row = (
+        *(design.spec, design.rows, design.cols, found.peak_macs_per_s),
+        *(design.area_mm2, design.share_mm2, unused, found.own_area_mm2),
+    )
+    table = Table("", columns, (row,))
+    return View(
+        title=f"{design.spec} on the area of {found.other}",
+        tables=(table,),
+        record=table,
+        notes=(
+            "The largest square of PEs that fits: memories stay, ports of accumulators follow the "
+            "columns; areas are sums of parts, without routing.",
+            f"npubench run NETWORK --hw {design.spec} {_set_options(found)}",
+        ),
+    )
+
+
+def equal_area_facts(found: EqualArea) -> dict[str, Any]:
+    """The same for machines, the table apart."""
+    return {"kind": "equal_area", "other": found.other, "settings": dict(found.design.settings)}
+
+
+def _set_options(found: EqualArea) -> str:
+    return " ".join(
+        f"--set '{path}={value}'" if " " in value else f"--set {path}={value}"
+        for path, value in found.design.settings.items()
     )

@@ -15,10 +15,10 @@ from npubench.report.columns import TOTALS, totals_columns
 from npubench.report.placement_view import placement_note, placement_table
 from npubench.report.table import Cell, Column, Table, View, count, fixed, label, quantity, share
 from npubench.report.text import bar, plural
-from npubench.study.result import Coverage, RunResult
+from npubench.study.result import Coverage, HardwareStamp, RunResult
 from npubench.units import engineering
 
-__all__ = ["constant_notes", "coverage_warnings", "origin", "run_view"]
+__all__ = ["constant_notes", "coverage_warnings", "origin", "run_view", "silicon_table"]
 
 _BAR_CELLS = 24
 # A constant below this share of the energy does not decide anything; --verbose lists them all.
@@ -48,6 +48,8 @@ def run_view(result: RunResult, *, layers: bool = False, verbose: bool = False) 
         tables.append(per_layer.without("cycles", *(("precision",) if uniform else ())))
     if verbose and result.constants:
         tables.append(_constants_table(result))
+    if verbose and (silicon := silicon_table(result.hardware)) is not None:
+        tables.append(silicon)
     if verbose and result.search is not None:
         tables.append(_search_table(result.search))
     return View(
@@ -214,6 +216,31 @@ def _constants_table(result: RunResult) -> Table:
             origin(c.confidence, c.source),
         )
         for c in sorted(result.constants, key=lambda c: (-c.energy_j, c.path))
+    )
+    return Table("", columns, rows)
+
+
+def silicon_table(hardware: HardwareStamp) -> Table | None:
+    """Area and static power by part; None where there is no more to tell than the totals."""
+    areas, leakages = hardware.areas_mm2, hardware.leakages_w
+    parts = dict.fromkeys((*areas, *leakages))
+    if len(parts) < 2:
+        return None
+    whole = sum(areas.values())
+    columns = (
+        label("part", "Area by part", "shorten", part_name),
+        quantity("area_mm2", "Area", "mm2", list(areas.values())),
+        share("area_share", "Share"),
+        *((quantity("leakage_w", "Leakage", "W", list(leakages.values())),) if leakages else ()),
+    )
+    rows = tuple(
+        (
+            part,
+            areas.get(part),
+            areas[part] / whole if whole and part in areas else None,
+            *((leakages.get(part),) if leakages else ()),
+        )
+        for part in parts
     )
     return Table("", columns, rows)
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from npubench import units
-from npubench.errors import MappingError
+from npubench.errors import MappingError, OptionError, Problem
 from npubench.machines.common.area import square_of_equal_area
 from npubench.study.session import Session
 
-__all__ = ["NpuDesign", "design_npu"]
+__all__ = ["EqualArea", "NpuDesign", "design_npu", "fit_to_area"]
 
 # Large, so that the area of one PE does not drown in the rounding of what stays.
 _LARGE_SIDE = 1024
@@ -36,6 +36,53 @@ class NpuDesign:
     area_mm2: float
     share_mm2: float
     settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class EqualArea:
+    """A design sized to the area of another.
+
+    Attributes:
+        design: the sized one.
+        other: name of the other, or the area as it was written.
+        own_area_mm2: of the design as its spec has it.
+        peak_macs_per_s: of the sized one, at its default precision.
+    """
+
+    design: NpuDesign
+    other: str
+    own_area_mm2: float
+    peak_macs_per_s: float
+
+
+def fit_to_area(hardware: str, to: str, session: Session) -> EqualArea:
+    """An array spec with as many PEs as fit the area of another design, all else unchanged.
+
+    Args:
+        hardware: name or path of the spec, with knobs if need be.
+        to: another one, or an area such as ``6.2 mm2``.
+        session: shared with other runs.
+
+    Raises:
+        InputError: as `design_npu`, and where the other design states no area.
+    """
+    info = session.machine(hardware, {}, {}).info
+    if to[:1].isdigit():
+        try:
+            target = units.parse(to, "area")
+        except units.UnitError as error:
+            problem = Problem(f"--equal-area-to: {error.message}", hint=error.hint)
+            raise OptionError(problem) from None
+        other = to
+    else:
+        found = session.machine(to, {}, {}).info
+        if found.area_mm2 is None:
+            raise MappingError(f"--equal-area-to: the spec of '{found.name}' gives no area")
+        target, other = found.area_mm2, found.name
+    template = hardware.replace("{", "{{").replace("}", "}}")
+    design = design_npu(template, info.default_precision.weight.bits, target, session)
+    sized = session.machine(hardware, {}, design.settings).info
+    return EqualArea(design, other, info.area_mm2 or 0.0, sized.peak_macs_per_s)
 
 
 def design_npu(

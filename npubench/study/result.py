@@ -64,13 +64,23 @@ class WorkloadStamp:
 
 @dataclass(frozen=True, slots=True)
 class HardwareStamp:
-    """Which machine it ran on."""
+    """Which machine it ran on.
+
+    Attributes:
+        name, family, sha256, knobs, node_nm: see `MachineInfo`.
+        static_power_w: drawn all the time, at the supply in force; None where costs have none.
+        areas_mm2, leakages_w: area and static power by part, see `MachineInfo`; empty where the
+            spec's constants do not give them.
+    """
 
     name: str
     family: str
     sha256: str
     knobs: Mapping[str, str]
     node_nm: float | None
+    static_power_w: float | None = None
+    areas_mm2: Mapping[str, float] = field(default_factory=dict)
+    leakages_w: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,6 +262,9 @@ def _assemble(
             sha256=info.sha256,
             knobs=dict(info.knobs),
             node_nm=info.node_nm,
+            static_power_w=None if info.static_power is None else info.static_power.value,
+            areas_mm2=dict(info.areas_mm2),
+            leakages_w=dict(info.leakages_w),
         ),
         options=Options(
             batch=request.batch,

@@ -25,6 +25,7 @@ UNITS = {
     "MHz": 1e6,
     "W": 1.0,
     "mW": 1e-3,
+    "uW": 1e-6,
     "mm2": 1.0,
     "um2": 1e-6,
     "pJ": 1e-12,
@@ -55,6 +56,7 @@ REGISTER_40 = 0.009
 # Sharma et al., ISCA 2018, 45 nm: um2 and pJ of a PE by bits; relative to 8 bits by gate count.
 BITFUSION_AREA, BITFUSION_PJ = {8: 688.0}, {16: 0.947}
 NARROW = {4: (0.41, 0.40), 5: (0.52, 0.50), 6: (0.62, 0.60), 7: (0.80, 0.81)}  # area, energy
+LEAKAGE_UW = {4: 7.8, 8: 23.0}  # of a PE at 45 nm
 DEPTH = {4: 0.70, 5: 0.83, 6: 0.87, 7: 0.90}  # logic depth, relative to 8 bits
 
 TPUV4I: tuple[Row, ...] = (  # Jouppi et al., ISCA 2021
@@ -181,6 +183,7 @@ def edge(bits: int) -> tuple[Row, ...]:
         ("array.rows", side, "", "derived"),
         ("array.cols", side, "", "derived"),
         ("areas.pe", BITFUSION_AREA[8] * AREA[14] * area, "um2", "derived"),
+        ("areas.pe_leakage", LEAKAGE_UW.get(bits, 23.0 * area) * AREA[14], "uW", "assumed"),
         ("areas.sram.leakage", 0.014 * 1024, "mW", "derived"),
         (f"array.formats.int{bits}.mac_energy", 0.12 * energy, "pJ", "assumed"),
         ("memories.accumulators.port_width", 32 * side, "bit/cycle", "derived"),

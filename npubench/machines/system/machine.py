@@ -70,7 +70,12 @@ class SystemMachine:
         at, mode = self.host or (0, 0)
         first = self.members[at].modes[mode].machine.info
         infos = [member.modes[0].machine.info for member in self.members]
-        areas = [info.area_mm2 for info in infos]
+        areas = {
+            member.name: info.area_mm2
+            for member, info in zip(self.members, infos, strict=True)
+            if info.area_mm2 is not None
+        }
+        known = len(areas) == len(infos)
         nodes = {info.node_nm for info in infos}
         own_node = self.spec.node
         shared_node = nodes.pop() if len(nodes) == 1 else None
@@ -81,7 +86,8 @@ class SystemMachine:
             sha256=self.sha256,
             knobs=dict(self.knobs),
             node_nm=shared_node if own_node is None else own_node.value * 1e9,
-            area_mm2=None if None in areas else sum(area for area in areas if area is not None),
+            area_mm2=sum(areas.values()) if known else None,
+            areas_mm2=areas if known else {},
             formats=tuple(
                 sorted(
                     {fmt for info in infos for fmt in info.formats}, key=lambda f: (f.bits, f.name)
