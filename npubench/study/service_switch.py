@@ -77,8 +77,8 @@ def switch_costs(
     ]
     if len(networks) > 1 and keepers:
         notes.append(
-            f"{', '.join(keepers)}: each network has its weights on chip as if no other ran, "
-            f"though {len(networks)} take turns: times are too short by what fetching them takes"
+            f"{', '.join(keepers)}: each network has its weights on chip as if no other ran; where "
+            "networks take turns, times are too short by what fetching weights takes"
         )
     return found, tuple(notes)
 
