@@ -52,6 +52,8 @@ class Nest:
         extents: what this nest covers.
         tile, order: the tile of the level and the order of its loops, outermost first; at the
             array the tile is the extents.
+        retained: the operand whose tiles the next memory inside keeps, whole, from one tile of
+            this level to the next while they stay the same; empty where it keeps none.
         variant: index of the core, at the array.
         inside: the distinct tiles with how often each occurs, the first one first.
     """
@@ -59,6 +61,7 @@ class Nest:
     extents: Extents
     tile: Extents
     order: str = ""
+    retained: str = ""
     variant: int = 0
     inside: tuple[tuple[int, Nest], ...] = ()
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from npubench.machines.array.core import Core, CoreWork, IntArray
 from npubench.machines.array.extents import Extents
 from npubench.machines.array.flows import AFTER, BEFORE, LEAVE, ON_TOP, FloatArray, Resources
 from npubench.machines.array.nests import DoesNotFitError, Level, SearchCounts
-from npubench.machines.array.tiles import ORDERS, LayerTiles, Table, one
+from npubench.machines.array.tiles import ORDERS, USES, LayerTiles, Table, one
 
 __all__ = ["CoreCost", "Cut", "Part", "PartMaker", "cuts"]
 
+Rows = TypeVar("Rows", FloatArray, IntArray)
+
 UNIT = Extents(1, 1, 1, 1, 1)
+_LOOPS = {"M": "byx", "K": "k", "C": "c"}
 
 
 class CoreCost(Protocol):
@@ -87,6 +91,8 @@ class Part:
         crossing: cost vectors of the memory's own boundary.
         bound: nowhere above the cost vector of any nest with this choice.
         cut: pieces of the candidates.
+        retained: (row, operand) of the choices that follow these rows in ``crossing`` and
+            ``bound``: the same tile and order, the operand retained by the next memory.
     """
 
     whole: Extents
@@ -95,11 +101,16 @@ class Part:
     crossing: FloatArray
     bound: FloatArray
     cut: Sequence[Cut]
+    retained: tuple[tuple[int, str], ...] = ()
 
-    def choice(self, index: int) -> tuple[Extents, str]:
-        """(tile, order) of a row."""
+    def choice(self, index: int) -> tuple[Extents, str, str]:
+        """(tile, order, retained operand) of a row."""
+        kept, plain = "", len(self.orders) * self.table[0].size
+        if index >= plain:
+            index, kept = self.retained[index - plain]
         order, at = divmod(index, self.table[0].size)
-        return Extents(*(int(sizes[at]) for sizes in self.table)), "".join(self.orders[order])
+        tile = Extents(*(int(sizes[at]) for sizes in self.table))
+        return tile, "".join(self.orders[order]), kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,27 +124,87 @@ class PartMaker:
     core_cost: CoreCost
     counts: SearchCounts = field(default_factory=SearchCounts)
 
-    def part(self, depth: int, whole: Extents) -> Part:
+    def part(self, depth: int, whole: Extents, kept: str = "") -> Part:
         """The choices of a level for a tile.
+
+        Args:
+            kept: an operand that stays here whole from tile to tile of the memory around: it is
+                not cut, and what crosses of it is counted there.
 
         Raises:
             DoesNotFitError: the level cannot hold even single elements.
         """
         level = self.levels[depth]
-        table, everything_fits = self._fitting(level, whole)
+        table, everything_fits = self._fitting(level, whole, kept)
         orders = ORDERS[:1] if everything_fits else _orders(level.operands)
-        crossing = self._crossing(level, whole, table, orders)
+        traffic = self.tiles.traffic(whole, table, orders)
+        crossing = self._crossing(level, traffic, level.operands - {kept})
         self.counts.considered += 1 if everything_fits else 0
         cut = cuts(whole, table)
-        bound = crossing
-        if depth + 1 < len(self.levels):
-            inside = np.zeros((table[0].size, self.resources.count))
-            every = self._least(depth + 1, _joined(cut))
-            for piece, least in zip(cut, _parted(every, cut), strict=True):
-                inside[piece.rows] += piece.count[:, None] * least
-            inside[:, ON_TOP] = self.least_on_top()
-            bound = crossing + np.tile(inside, (len(orders), 1))
-        return Part(whole, table, orders, crossing, bound, cut)
+        if depth + 1 == len(self.levels):
+            return Part(whole, table, orders, crossing, crossing, cut)
+        inner = self.levels[depth + 1]
+        least, own = self._inside(depth + 1, table, cut)
+        every = len(orders)
+
+        def inside(without: str) -> FloatArray:
+            rows = sum((own[name] for name in own if name != without), start=least)
+            return np.tile(rows, (every, 1))
+
+        crossings, bounds = [crossing], [crossing + inside("")]
+        retained: list[tuple[int, str]] = []
+        for operand in own:
+            shared = self.tiles.retainable(whole, table, orders, operand)
+            if not shared.any():
+                continue
+            rows = np.flatnonzero(shared & self._holds_whole(inner, table, operand))
+            once = crossing + self._crossing(inner, traffic, frozenset({operand}))
+            crossings.append(once[rows])
+            alone = inner.operands == {operand} and depth + 2 == len(self.levels)
+            # A last memory of nothing else cuts nothing then, and the array runs these very tiles.
+            array = np.tile(self._array(self.cores, table, cut), (every, 1)) if alone else None
+            bounds.append(once[rows] + (inside(operand) if array is None else array)[rows])
+            retained += [(int(row), operand) for row in rows]
+        self.counts.considered += len(retained)
+        crossing, bound = np.concatenate(crossings), np.concatenate(bounds)
+        return Part(whole, table, orders, crossing, bound, cut, tuple(retained))
+
+    def _inside(
+        self, depth: int, table: Table, cut: Sequence[Cut]
+    ) -> tuple[FloatArray, dict[str, FloatArray]]:
+        """Bounds of what is inside each candidate: array and levels further in, and this level's.
+
+        The array on uncut tiles, and every level passing each word once; what passes the outermost
+        of the levels by operand.
+        """
+        level, size = self.levels[depth], (table[0].size, self.resources.count)
+        least, own = np.zeros(size), {name: np.zeros(size) for name in sorted(level.operands)}
+        pieces = _joined(cut)
+        bounds: FloatArray = np.min([self.uncut(core, pieces) for core in self.cores], axis=0)
+        words = self.tiles.distinct(pieces)
+        for deeper in self.levels[depth + 1 :]:
+            for name in deeper.operands:
+                bounds += words[name][:, None] * _of(deeper, name)
+        for piece, bound in zip(cut, _parted(bounds, cut), strict=True):
+            least[piece.rows] += piece.count[:, None] * bound
+        for name, rows in own.items():
+            flow = _of(level, name)
+            for piece, passed in zip(cut, _parted(words[name], cut), strict=True):
+                rows[piece.rows] += (piece.count * passed)[:, None] * flow
+        least[:, ON_TOP] = self.least_on_top()
+        return least, own
+
+    def _holds_whole(self, level: Level, table: Table, operand: str) -> npt.NDArray[np.bool_]:
+        """Whether a level can hold an operand of each tile uncut, beside the least of others."""
+        groups = self.cores[0].groups_at_once
+        whole = self.tiles.footprint(table, level.operands, level.bits, groups)
+        cut = dict(zip("byxkc", table, strict=True))
+        for loop in _LOOPS.keys() - set(USES[operand]):
+            if {loop} & {kind for one in level.operands for kind in USES[one]}:
+                cut |= {name: np.ones_like(table[0]) for name in _LOOPS[loop]}
+        least = (cut["b"], cut["y"], cut["x"], cut["k"], cut["c"])
+        needed = self.tiles.footprint(least, level.operands, level.bits, groups)
+        return np.asarray((needed <= _room(level)) | (whole <= level.room_bits))
 
     def least_on_top(self) -> FloatArray:
         """The least of what is paid on top: the smallest tile pays least."""
@@ -143,11 +214,17 @@ class PartMaker:
 
     def array_cost(self, core: Core, part: Part) -> FloatArray:
         """Array cost summed over all pieces of each candidate tiling, ragged ones as they are."""
-        total = np.zeros((part.table[0].size, self.resources.count))
-        pieces = _joined(part.cut)
-        every = self.core_cost(core, core.work(*pieces), pieces)
-        costs = _parted(every, part.cut)
-        for number, (piece, cost) in enumerate(zip(part.cut, costs, strict=True)):
+        return self._array((core,), part.table, part.cut)
+
+    def _array(self, cores: tuple[Core, ...], table: Table, cut: Sequence[Cut]) -> FloatArray:
+        """The same; of several variants the least of each piece and column."""
+        total = np.zeros((table[0].size, self.resources.count))
+        pieces = _joined(cut)
+        every: FloatArray = np.min(
+            [self.core_cost(core, core.work(*pieces), pieces) for core in cores], axis=0
+        )
+        costs = _parted(every, cut)
+        for number, (piece, cost) in enumerate(zip(cut, costs, strict=True)):
             # Before the first piece and after the last one, not for each.
             if number == 0:
                 total[piece.rows, BEFORE] = cost[:, BEFORE]
@@ -166,22 +243,7 @@ class PartMaker:
         least = replace(work, held_writes=work.held_least, input_words=work.input_least)
         return self.core_cost(core, least, table)
 
-    def _least(self, depth: int, table: Table) -> FloatArray:
-        """The array on uncut tiles, and every level from a depth on passing each word once."""
-        array = [self.uncut(core, table) for core in self.cores]
-        bound: FloatArray = np.min(array, axis=0)
-        words = self.tiles.distinct(table)
-        for level in self.levels[depth:]:
-            flows = {
-                "input": level.flow.input,
-                "weight": level.flow.weight,
-                "output": level.flow.output,
-            }
-            for operand in level.operands:
-                bound += words[operand][:, None] * flows[operand]
-        return bound
-
-    def _fitting(self, level: Level, whole: Extents) -> tuple[Table, bool]:
+    def _fitting(self, level: Level, whole: Extents, kept: str) -> tuple[Table, bool]:
         """The candidates that fit; the whole alone, and True, where it fits."""
         groups = self.cores[0].groups_at_once
         alone = one(whole)
@@ -190,7 +252,7 @@ class PartMaker:
         )
         if whole_fits and not level.streams:
             return alone, True
-        room = level.room_bits // 2 if level.double_buffered else level.room_bits
+        room = _room(level)
         table = self.tiles.candidates(whole, level.operands, self.cores[0].steps)
         fits = self.tiles.footprint(table, level.operands, level.bits, groups) <= room
         if whole_fits:
@@ -201,23 +263,21 @@ class PartMaker:
         if not fits.any():
             least = self.tiles.footprint(one(UNIT), level.operands, level.bits, groups)[0]
             raise DoesNotFitError(level.name, int(least), room)
+        if kept:
+            uncut = {name for loop in USES[kept] for name in _LOOPS[loop]}
+            for name, sizes, full in zip("byxkc", table, whole, strict=True):
+                fits &= sizes == full if name in uncut else True
         b, y, x, k, c = (sizes[fits] for sizes in table)
         return (b, y, x, k, c), False
 
     def _crossing(
-        self, level: Level, whole: Extents, table: Table, orders: tuple[tuple[str, ...], ...]
+        self, level: Level, traffic: Mapping[str, IntArray], operands: frozenset[str]
     ) -> FloatArray:
-        """Cost vectors of a level's own boundary: orders one after another, tiles within."""
-        traffic = self.tiles.traffic(whole, table, orders)
-        cost = np.zeros((len(orders) * table[0].size, self.resources.count))
-        flows = {
-            "input": level.flow.input,
-            "weight": level.flow.weight,
-            "output": level.flow.output,
-        }
-        for operand, vector in flows.items():
-            if operand in level.operands:
-                cost += traffic[operand].reshape(-1, 1) * vector
+        """Cost vectors of words over a level's own boundary: orders one after another."""
+        cost = np.zeros((traffic["input"].size, self.resources.count))
+        for operand in ("input", "weight", "output"):
+            if operand in operands:
+                cost += traffic[operand].reshape(-1, 1) * _of(level, operand)
         return cost
 
 
@@ -229,10 +289,19 @@ def _joined(cut: Sequence[Cut]) -> Table:
     return b, y, x, k, c
 
 
-def _parted(rows: FloatArray, cut: Sequence[Cut]) -> list[FloatArray]:
+def _parted(rows: Rows, cut: Sequence[Cut]) -> list[Rows]:
     """Rows of `_joined` pieces, kind by kind."""
     ends = np.cumsum([piece.rows.size for piece in cut])
     return np.split(rows, ends[:-1])
+
+
+def _room(level: Level) -> int:
+    return level.room_bits // 2 if level.double_buffered else level.room_bits
+
+
+def _of(level: Level, operand: str) -> FloatArray:
+    flow = level.flow
+    return {"input": flow.input, "weight": flow.weight, "output": flow.output}[operand]
 
 
 def _orders(operands: frozenset[str]) -> tuple[tuple[str, ...], ...]:

@@ -2,7 +2,8 @@
 
 The space: for every on-chip memory, outermost first, a tile (`LayerTiles.candidates`) and an order
 of the loops over tiles; where everything that a memory tiles fits it whole, the tile is the whole,
-unless something waits for a tile that nothing hides.
+unless something waits for a tile that nothing hides. Where consecutive tiles share an operand, also
+whether the next memory keeps it.
 For the array, every variant of its core (how arrays share a layer, what PEs keep). Every tile of a
 tiling, ragged ones included, takes its own best inner nest; the tiles of the innermost memory
 share one variant.
@@ -101,9 +102,9 @@ class LayerSearch:
     goal: Goal
     finished: FloatArray
     counts: SearchCounts = field(default_factory=SearchCounts)
-    parts: dict[tuple[int, Extents], Part] = field(default_factory=dict)
-    fronts: dict[Extents, Front] = field(default_factory=dict)
-    ideals: dict[tuple[int, Extents], FloatArray] = field(default_factory=dict)
+    parts: dict[tuple[int, Extents, str], Part] = field(default_factory=dict)
+    fronts: dict[tuple[Extents, str], Front] = field(default_factory=dict)
+    ideals: dict[tuple[int, Extents, str], FloatArray] = field(default_factory=dict)
 
     def run(self, whole: Extents) -> Front:
         """Nests of the layer, the ones that are sought among them.
@@ -115,13 +116,17 @@ class LayerSearch:
         around = Around(fixed, np.ones(self.resources.count))
         if len(self.levels) == 1:
             return self._alone(whole, around)
-        return self._search(0, whole, around)
+        return self._search(0, whole, "", around)
 
-    def _search(self, depth: int, whole: Extents, around: Around) -> Front:
-        """All nests of a tile, from a level inwards, that may be part of what is sought."""
+    def _search(self, depth: int, whole: Extents, kept: str, around: Around) -> Front:
+        """All nests of a tile, from a level inwards, that may be part of what is sought.
+
+        Args:
+            kept: see `PartMaker.part`.
+        """
         if depth + 1 < len(self.levels):
-            return self._branch(depth, whole, around)
-        front = self._innermost(whole)
+            return self._branch(depth, whole, kept, around)
+        front = self._innermost(whole, kept)
         figures = self.goal.score(around.total(front.cost))
         keep = self.goal.useful(figures).nonzero()[0]
         if around.dive:
@@ -130,9 +135,9 @@ class LayerSearch:
             keep = keep[nondominated(around.weights * front.cost[keep])]
         return Front(front.cost[keep], tuple(front.makers[i] for i in keep.tolist()))
 
-    def _innermost(self, whole: Extents) -> Front:
+    def _innermost(self, whole: Extents, kept: str) -> Front:
         """Every nest of a tile at the last level that no other beats in every resource."""
-        if whole not in self.fronts:
+        if (whole, kept) not in self.fronts:
             if not self.levels:
                 table = one(whole)
                 costs = [self.core_cost(core, core.work(*table), table) for core in self.cores]
@@ -140,7 +145,7 @@ class LayerSearch:
                 keep = nondominated(rows)
                 makers = tuple(partial(Nest, whole, whole, variant=int(i)) for i in keep)
             else:
-                part = self._part(len(self.levels) - 1, whole)
+                part = self._part(len(self.levels) - 1, whole, kept)
                 rows = np.concatenate([self._exact(part, core) for core in self.cores])
                 keep = nondominated(rows)
                 size = len(part.bound)
@@ -148,12 +153,12 @@ class LayerSearch:
                 self.counts.considered -= len(part.bound)
             self.counts.considered += len(rows)
             self.counts.dominated += len(rows) - len(keep)
-            self.fronts[whole] = Front(rows[keep], makers)
-        return self.fronts[whole]
+            self.fronts[whole, kept] = Front(rows[keep], makers)
+        return self.fronts[whole, kept]
 
     def _alone(self, whole: Extents, around: Around) -> Front:
         """The only level of a machine: variants by their lower bounds, tiles where they matter."""
-        part = self._part(0, whole)
+        part = self._part(0, whole, "")
         table = one(whole)
         uncut = np.concatenate([self._maker.uncut(core, table) for core in self.cores])
         uncut[:, ON_TOP] = self._maker.least_on_top()
@@ -177,9 +182,9 @@ class LayerSearch:
             makers += [partial(_nest, part, variant, i) for i in live[better].tolist()]
         return Front(np.concatenate(costs), tuple(makers))
 
-    def _branch(self, depth: int, whole: Extents, around: Around) -> Front:
+    def _branch(self, depth: int, whole: Extents, kept: str, around: Around) -> Front:
         """Best first: follow the choice of least lower bound, discard what cannot improve."""
-        part = self._part(depth, whole)
+        part = self._part(depth, whole, kept)
         figures = self.goal.score(around.total(part.bound))
         rank = ranked(figures)
         cost = np.empty((0, self.resources.count))
@@ -215,14 +220,15 @@ class LayerSearch:
     def _follow(self, depth: int, part: Part, index: int, around: Around) -> Front:
         """A choice with all inner nests of its tiles that may be part of what is sought."""
         self.counts.evaluated += 1
-        pieces = list(combinations(part.whole, part.choice(index)[0]))
+        tile, _, retained = part.choice(index)
+        pieces = list(combinations(part.whole, tile))
         weights = np.empty((len(pieces), self.resources.count))
         weights.T[:] = [count for _, count in pieces]
         # What is paid on top is that of the first tile before, and of the last one after.
         weights[:, ON_TOP] = 0.0
         weights[0, BEFORE] = 1.0
         weights[-1, [AFTER, LEAVE]] = 1.0
-        least = weights * [self._ideal(depth + 1, piece) for piece, _ in pieces]
+        least = weights * [self._ideal(depth + 1, piece, retained) for piece, _ in pieces]
         cost = part.crossing[index][None, :]
         if not len(self._useful(around.total(cost + least.sum(axis=0)))):
             self.counts.bounded += 1
@@ -246,7 +252,7 @@ class LayerSearch:
         around: Around,
     ) -> Front:
         """Piece by piece; what follows counts with its lower bound until it is chosen."""
-        tile, order = part.choice(index)
+        tile, order, retained = part.choice(index)
         cost = part.crossing[index][None, :]
         chosen: list[tuple[tuple[int, Callable[[], Nest]], ...]] = [()]
         for number, ((piece, count), weight) in enumerate(zip(pieces, weights, strict=True)):
@@ -254,6 +260,7 @@ class LayerSearch:
             inner = self._search(
                 depth + 1,
                 piece,
+                retained,
                 Around(around.total(cost.min(axis=0) + rest), around.weights * weight, around.dive),
             )
             if not inner.makers:
@@ -269,25 +276,26 @@ class LayerSearch:
             cost = sums[keep]
             if not len(keep):
                 break
-        whole = part.whole
-        return Front(cost, tuple(partial(_joined, whole, tile, order, made) for made in chosen))
+        choice = part.whole, tile, order, retained
+        return Front(cost, tuple(partial(_joined, *choice, made) for made in chosen))
 
     def _useful(self, totals: FloatArray) -> Indices:
         return np.asarray(self.goal.useful(self.goal.score(totals)).nonzero()[0])
 
-    def _ideal(self, depth: int, whole: Extents) -> FloatArray:
+    def _ideal(self, depth: int, whole: Extents, kept: str) -> FloatArray:
         """A vector nowhere above that of any nest of a tile from a level inwards."""
-        key = (depth, whole)
+        key = (depth, whole, kept)
         if key not in self.ideals:
             last = depth + 1 >= len(self.levels)
-            rows = self._innermost(whole).cost if last else self._part(depth, whole).bound
+            front = self._innermost(whole, kept).cost if last else None
+            rows = self._part(depth, whole, kept).bound if front is None else front
             self.ideals[key] = rows.min(axis=0)
         return self.ideals[key]
 
-    def _part(self, depth: int, whole: Extents) -> Part:
-        key = (depth, whole)
+    def _part(self, depth: int, whole: Extents, kept: str) -> Part:
+        key = (depth, whole, kept)
         if key not in self.parts:
-            self.parts[key] = self._maker.part(depth, whole)
+            self.parts[key] = self._maker.part(depth, whole, kept)
         return self.parts[key]
 
     @property
@@ -304,7 +312,7 @@ class LayerSearch:
 
 def _nest(part: Part, variant: int, index: int) -> Nest:
     """The nest of a choice of the last level."""
-    tile, order = part.choice(index)
+    tile, order, _ = part.choice(index)
     inside = tuple(
         (count, Nest(piece, piece, variant=variant))
         for piece, count in combinations(part.whole, tile)
@@ -313,7 +321,12 @@ def _nest(part: Part, variant: int, index: int) -> Nest:
 
 
 def _joined(
-    whole: Extents, tile: Extents, order: str, chosen: tuple[tuple[int, Callable[[], Nest]], ...]
+    whole: Extents,
+    tile: Extents,
+    order: str,
+    retained: str,
+    chosen: tuple[tuple[int, Callable[[], Nest]], ...],
 ) -> Nest:
     """The nest of a choice of another level, and what was chosen inside."""
-    return Nest(whole, tile, order, inside=tuple((count, make()) for count, make in chosen))
+    inside = tuple((count, make()) for count, make in chosen)
+    return Nest(whole, tile, order, retained, inside=inside)

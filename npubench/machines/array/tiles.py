@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
+import numpy.typing as npt
 
 from npubench.machines.array.core import IntArray, exact
 from npubench.machines.array.extents import Extents, Shape
@@ -143,13 +144,9 @@ class LayerTiles:
         operand does not have repeats its traffic, unless every loop inside that one leaves the
         operand alone too.
         """
-        b, y, x, k, c = table
+        b, y, x, _, _ = table
         nest = self.shape.nest
-        loops = {
-            "M": -(-whole.b // b) * -(-whole.y // y) * -(-whole.x // x),
-            "K": -(-whole.k // k),
-            "C": -(-whole.c // c),
-        }
+        loops = self._loops(whole, table)
         rows = mapped(y, lambda size: self.shape.swept(1, whole.y, size))
         columns = mapped(x, lambda size: self.shape.swept(2, whole.x, size))
         once = {
@@ -171,6 +168,32 @@ class LayerTiles:
                 per_order.append(once[operand] * repeats)
             traffic[operand] = exact(per_order)
         return traffic
+
+    def retainable(
+        self, whole: Extents, table: Table, orders: tuple[tuple[str, ...], ...], operand: str
+    ) -> npt.NDArray[np.bool_]:
+        """Whether consecutive tiles share an operand: one row an order, one column a tile.
+
+        They do where the innermost loop of more than one tile leaves the operand alone.
+        """
+        loops = self._loops(whole, table)
+        rows = []
+        for order in orders:
+            shared = np.zeros(table[0].shape, dtype=bool)
+            for loop in order:
+                shared = np.where(loops[loop] > 1, loop not in USES[operand], shared)
+            rows.append(shared)
+        return np.asarray(rows)
+
+    @staticmethod
+    def _loops(whole: Extents, table: Table) -> dict[str, IntArray]:
+        """Tiles along rows, K and C."""
+        b, y, x, k, c = table
+        return {
+            "M": -(-whole.b // b) * -(-whole.y // y) * -(-whole.x // x),
+            "K": -(-whole.k // k),
+            "C": -(-whole.c // c),
+        }
 
     def crossing(
         self, whole: Extents, tile: Extents, order: str, operands: frozenset[str]

@@ -52,13 +52,19 @@ def walk(shape: Shape, levels: tuple[Level, ...], nest: Nest) -> Walk:
         nest: of the whole layer.
     """
     found = Walk()
-    _visit(shape, levels, nest, dict.fromkeys("byxkc", 0), found)
+    _visit(shape, levels, nest, dict.fromkeys("byxkc", 0), {}, found)
     return found
 
 
 def _visit(
-    shape: Shape, levels: tuple[Level, ...], nest: Nest, origin: Mapping[str, int], found: Walk
+    shape: Shape,
+    levels: tuple[Level, ...],
+    nest: Nest,
+    origin: Mapping[str, int],
+    held: dict[str, tuple[int, ...]],
+    found: Walk,
 ) -> None:
+    """Go through the tiles of a level; ``held`` says what it has from the tile before this one."""
     extents = nest.extents._asdict()
     if not levels:
         found.pieces[nest.extents] += 1
@@ -67,18 +73,20 @@ def _visit(
         return
     level, groups = levels[0], shape.nest.G
     inside = {inner.extents: inner for _, inner in nest.inside}
-    held: dict[str, tuple[int, ...]] = {}
+    within: dict[str, tuple[int, ...]] = {}
     for start, piece in _tiles(nest, origin):
         for operand in sorted(level.operands):
             loops = [loop for kind in USES[operand] for loop in _LOOPS[kind]]
-            place = tuple(start[loop] for loop in loops)
+            sizes = piece._asdict()
+            place = tuple(size for loop in loops for size in (start[loop], sizes[loop]))
             if held.get(operand) != place:
                 held[operand] = place
                 found.words[level.name, operand] += groups * _elements(shape, operand, start, piece)
                 if operand == "output":
                     _hand_out(shape, level.name, start, piece, found)
         # At the innermost memory the pieces are the array's own.
-        _visit(shape, levels[1:], inside[piece], start, found)
+        within = {name: what for name, what in within.items() if name == nest.retained}
+        _visit(shape, levels[1:], inside[piece], start, within, found)
 
 
 def _hand_out(

@@ -54,9 +54,17 @@ class NestWork:
 
 
 def measure(
-    tiles: LayerTiles, cores: tuple[Core, ...], levels: tuple[Level, ...], nest: Nest
+    tiles: LayerTiles,
+    cores: tuple[Core, ...],
+    levels: tuple[Level, ...],
+    nest: Nest,
+    kept: str = "",
 ) -> NestWork:
-    """Add up a nest; equal parts are counted once and multiplied."""
+    """Add up a nest; equal parts are counted once and multiplied.
+
+    Args:
+        kept: operand whose words over the outermost of the levels' boundary are counted around.
+    """
     if not nest.inside:
         work = cores[nest.variant].work(*one(nest.extents))
         words = Words(
@@ -73,9 +81,18 @@ def measure(
             variant=nest.variant,
         )
     level = levels[0]
-    inner = [(count, measure(tiles, cores, levels[1:], part)) for count, part in nest.inside]
+    inner = [
+        (count, measure(tiles, cores, levels[1:], part, nest.retained))
+        for count, part in nest.inside
+    ]
     core = Words()
-    boundaries = {level.name: tiles.crossing(nest.extents, nest.tile, nest.order, level.operands)}
+
+    def crossing(operands: frozenset[str]) -> Words:
+        return tiles.crossing(nest.extents, nest.tile, nest.order, operands)
+
+    boundaries = {level.name: crossing(level.operands - {kept})}
+    if nest.retained:
+        boundaries[levels[1].name] = crossing(frozenset({nest.retained}))
     for count, part in inner:
         core = core.plus(part.core.times(count))
         for name, words in part.boundaries.items():

@@ -32,7 +32,7 @@ from npubench.machines.array.registers import register_use
 from npubench.machines.array.search import LayerSearch
 from npubench.machines.array.space import ArrayCost, build_cores, build_levels, feeding_flow
 from npubench.machines.array.spec import ArraySpec
-from npubench.machines.array.tiles import ORDERS, LayerTiles, OperandBits, one
+from npubench.machines.array.tiles import ORDERS, USES, LayerTiles, OperandBits, one
 from npubench.machines.array.traffic import mac_traffic
 from npubench.machines.array.work import measure
 from npubench.machines.protocol import Objective
@@ -120,7 +120,11 @@ def every_nest(
         inner = [list(every_nest(tiles, cores, levels[1:], piece)) for piece, _ in parts]
         # Orders that move the same words are one.
         orders = {
-            tiles.crossing(whole, tile, "".join(order), level.operands): order for order in ORDERS
+            (
+                tiles.crossing(whole, tile, "".join(order), level.operands),
+                last_loop(whole, tile, order),
+            ): order
+            for order in ORDERS
         }
         for order in orders.values():
             for chosen in product(*inner):
@@ -128,6 +132,30 @@ def every_nest(
                     (count, nest) for (_, count), nest in zip(parts, chosen, strict=True)
                 )
                 yield Nest(whole, tile, "".join(order), inside=inside)
+                if len(levels) == 1:
+                    continue
+                for operand in levels[1].operands:
+                    if not set(last_loop(whole, tile, order)) & set(USES[operand]) and all(
+                        holds_whole(part, operand) for part in chosen
+                    ):
+                        yield Nest(whole, tile, "".join(order), operand, inside=inside)
+
+
+def last_loop(whole: Extents, tile: Extents, order: tuple[str, ...]) -> str:
+    """The innermost loop over more than one tile; all of them where there is none."""
+    cut = {
+        "M": whole[:3] != tile[:3],
+        "K": whole.k != tile.k,
+        "C": whole.c != tile.c,
+    }
+    return next((loop for loop in reversed(order) if cut[loop]), "MKC")
+
+
+def holds_whole(nest: Nest, operand: str) -> bool:
+    """Whether a memory's only tile of an operand is all of it."""
+    dims = {"M": (0, 1, 2), "K": (3,), "C": (4,)}
+    at = [i for kind in USES[operand] for i in dims[kind]]
+    return all(nest.tile[i] == nest.extents[i] for i in at)
 
 
 def price(

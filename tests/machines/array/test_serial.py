@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -9,8 +11,12 @@ from hypothesis import strategies as st
 from npubench.errors import InputError
 from npubench.ir import LayerPrecision, LoopNest, PrecisionPlan, parse_network
 from npubench.machines.array.cost import cost_network
+from npubench.machines.array.extents import Extents, Shape
 from npubench.machines.array.mapping import map_network
+from npubench.machines.array.nests import Nest
 from npubench.machines.array.spec import ArraySpec
+from npubench.machines.array.tiles import LayerTiles
+from npubench.machines.array.work import measure
 from npubench.machines.protocol import Objective
 from npubench.specs.catalog import find_spec
 from tests.depth import examples
@@ -102,22 +108,23 @@ def test_one_layer_by_hand() -> None:
 
 
 def test_partial_sums_that_come_back_are_waited_for_both_ways() -> None:
-    # Two accumulators for four sums, over a reduction too long for the buffer.
-    nest = LoopNest(B=1, K=4, C=8)
+    # No best nest: four sums in two pieces, over a reduction in slices, each piece once a slice.
+    nest = LoopNest(K=4, C=8)
     spec = changed(tiny_spec(20, 2), ("accumulators",))
-    _, _, levels = space(spec, nest)
-    mapped = map_network(
-        spec, network_of(nest), PrecisionPlan(machine_precision(spec)), Objective.LATENCY
-    ).layers["mac"]
-    layer = costed(spec, network_of(nest), Objective.LATENCY).layers[0]
-    crossed = mapped.work.boundaries["accumulators"].output
-    assert crossed > nest.output_elements
-    # 32 bits out and 32 bits back pass the buffer's 24 a cycle; finished outputs pass the
-    # accumulators' 64 with 32 bits, the buffer with 8.
-    again = crossed - nest.output_elements
-    cycles = up(2 * again * 32 / 24 + nest.output_elements * max(32 / 64, 8 / 24))
+    _, cores, levels = space(spec, nest)
+    half, slice_ = Extents(1, 1, 1, 2, 2), Extents(1, 1, 1, 4, 2)
+    inner = Nest(slice_, half, "MKC", inside=((2, Nest(half, half)),))
+    whole = Nest(Extents(1, 1, 1, 4, 8), slice_, "MKC", inside=((4, inner),))
+    plan = PrecisionPlan(machine_precision(spec))
+    mapping = map_network(spec, network_of(nest), plan)
+    work = measure(LayerTiles(Shape(nest)), cores, levels, whole)
+    forced = replace(mapping, layers={"mac": replace(mapping.layers["mac"], work=work)})
+    layer = cost_network(spec, network_of(nest), plan, forced).layers[0]
+    assert work.boundaries["accumulators"].output == 4 * 4
+    # 12 sums leave and come back: 32 bits each way pass the buffer's 24 a cycle. 4 finished ones
+    # pass the accumulators' 64 with 32 bits, the buffer with 8.
+    cycles = up(2 * 12 * 32 / 24 + 4 * max(32 / 64, 8 / 24))
     assert layer.latency_by_cause["transfer:accumulators.output"] == cycles
-    assert len(levels) == 2
 
 
 @pytest.mark.parametrize("name", ["edge8", "tpuv4i", "eyeriss", "gemmini", "stimpack"])
