@@ -127,6 +127,9 @@ def _points_table(axes: list[str], sweep: Sweep, most: int) -> Table:
     figures = figure_columns([p.totals for p in points if p.totals is not None])
     accuracy = accuracy_columns([p.accuracy for p in points if p.accuracy is not None])
     several = len({(p.workload, p.hardware) for p in sweep.points}) > 1
+    # Values of one accelerator with other settings would look the same by its name.
+    asked = {p.axes.get("hw", p.axes.get("hardware", "")) for p in sweep.points}
+    settings = len(asked) > len({p.hardware for p in sweep.points})
     # An axis that names what the two columns name is not shown twice.
     shown_axes = [axis for axis in axes if not (several and axis in ("workload", "hw", "hardware"))]
     subject = (
@@ -146,7 +149,7 @@ def _points_table(axes: list[str], sweep: Sweep, most: int) -> Table:
     )
     rows = tuple(
         (
-            *((p.workload, p.hardware) if several else ()),
+            *((p.workload, _accelerator(p, settings=settings)) if several else ()),
             *(p.axes.get(axis) for axis in shown_axes),
             *(None if p.totals is None else getattr(p.totals, c.key) for c in figures),
             *accuracy_cells(p.accuracy, accuracy),
@@ -156,6 +159,11 @@ def _points_table(axes: list[str], sweep: Sweep, most: int) -> Table:
         for index, p in zip(indices, points, strict=True)
     )
     return Table("", columns, rows, caption)
+
+
+def _accelerator(point: SweepPoint, *, settings: bool) -> str:
+    asked = point.axes.get("hw", point.axes.get("hardware"))
+    return asked if settings and asked is not None else point.hardware
 
 
 def _failures_table(axes: list[str], failed: list[SweepPoint]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import os
 import re
@@ -154,3 +155,67 @@ def test_a_browser_shows_sorts_filters_and_redraws(
     assert found["redrawn"] is True
     assert found["filtered"] == ["edge8"] * 6
     assert found["unlabelled"] == 0
+
+
+LINES = """<script>
+addEventListener("load", () => {
+  const figure = [...document.querySelectorAll("figure[data-chart]")].at(-1);
+  const [across, , color] = figure.querySelectorAll("select");
+  const moves = (path) => path.getAttribute("d").match(/[ML]/g).join("");
+  const places = (path) => path.getAttribute("d").match(/[ML][^,]+/g).map((m) => +m.slice(1));
+  const rising = (path) => places(path).every((x, i, all) => i === 0 || x >= all[i - 1]);
+  const look = () => {
+    const picture = figure.querySelector(".canvas > figure > svg, .canvas > svg");
+    const lines = [...picture.querySelectorAll("g[aria-label=line] path")];
+    return lines.map((p) => [moves(p), p.closest("g").getAttribute("stroke-dasharray"),
+      p.getAttribute("stroke"), rising(p)]);
+  };
+  const pick = (select, value) => {
+    select.value = value;
+    select.dispatchEvent(new Event("change"));
+  };
+  const found = {};
+  pick(color, "precision"); found.byPrecision = look();
+  found.named = [...new Set([...figure.querySelectorAll(".canvas g[aria-label=dot] path")]
+    .map((p) => p.getAttribute("d") + p.getAttribute("stroke")))].length;
+  pick(color, ""); found.uncoloured = look();
+  pick(across, "latency_s"); found.acrossAFigure = look();
+  pick(across, "precision"); found.acrossWords = look();
+  document.body.replaceChildren(Object.assign(document.createElement("pre"),
+    { id: "found", textContent: JSON.stringify(found) }));
+});
+</script>"""
+
+
+def test_lines_follow_one_axis_and_ten_series_are_told_apart(chromium: str, tmp_path: Path) -> None:
+    axes = {
+        "precision": [f"w{n}a{n}" for n in range(1, 11)],
+        "vdd": ["0.5", "0.6", "0.7"],
+        "batch": ["1", "2"],
+    }
+    points = tuple(
+        SweepPoint(
+            dict(zip(axes, values, strict=True)),
+            "resnet50",
+            "edge8",
+            "ok",
+            replace(TOTALS, edp_js=1.0 + i, latency_s=1.0 + i * 7919 % 60),
+        )
+        for i, values in enumerate(itertools.product(*axes.values()))
+    )
+    grid = Sweep(tuple((name, tuple(values)) for name, values in axes.items()), points, STAMP)
+    page = to_page([grid]).replace("</body>", f"{LINES}</body>")
+    document, console = _browse(chromium, page, tmp_path, "--dump-dom")
+    assert console == ""
+    text = re.search(r'<pre id="found">(.*?)</pre>', document, re.S)
+    assert text is not None
+    found = json.loads(html.unescape(text[1]))
+    # One line for each precision and batch, however they are coloured.
+    for lines in (found["byPrecision"], found["uncoloured"], found["acrossAFigure"]):
+        assert [moves for moves, _, _, _ in lines] == ["MLL"] * 20
+    assert len({(dash, color) for _, dash, color, _ in found["byPrecision"]}) == 10
+    assert found["named"] == 10
+    assert len(found["acrossWords"]) == 2 * 3
+    # Along an axis lines never turn back, words in the order of the sweep; over a figure they may.
+    assert all(line[-1] for line in (*found["byPrecision"], *found["acrossWords"]))
+    assert not all(line[-1] for line in found["acrossAFigure"])

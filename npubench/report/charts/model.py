@@ -54,6 +54,8 @@ class PointChart:
         color: key of the field that tells series apart; empty for one series.
         joined: whether the points of a series are joined in the order of ``x``.
         front: whether the points that no other beats in both fields are marked.
+        axes: keys of the fields that were varied, which tell points apart.
+        along: the axis that lines follow where ``x`` is none.
     """
 
     title: str
@@ -63,6 +65,20 @@ class PointChart:
     color: str = ""
     joined: bool = False
     front: bool = False
+    axes: tuple[str, ...] = ()
+    along: str = ""
+
+    def lines(self, members: Sequence[int]) -> list[list[int]]:
+        """Points to be joined, in order: those of one line differ along one axis alone."""
+        along = self.field(self.x if self.x in self.axes or not self.along else self.along)
+        others = [self.field(key) for key in self.axes if key != along.key]
+        found: dict[tuple[Value, ...], list[int]] = {}
+        for index in members:
+            found.setdefault(tuple(field.values[index] for field in others), []).append(index)
+        if along.numeric:
+            for line in found.values():
+                line.sort(key=lambda index: _number(along.values[index]))
+        return list(found.values())
 
     def field(self, key: str) -> Field:
         """The field of a key."""

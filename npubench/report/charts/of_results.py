@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from npubench.errors import OptionError, Problem, did_you_mean
 from npubench.machines.protocol import OVERLAP, LayerCost
@@ -82,14 +83,11 @@ def choose_fields(chart: PointChart, x: str | None, y: str | None, color: str | 
         for what, name in (("x", x), ("y", y), ("color", color))
         if name is not None
     }
-    return PointChart(
-        title=chart.title,
-        fields=chart.fields,
+    return replace(
+        chart,
         x=chosen.get("x", chart.x),
         y=chosen.get("y", chart.y),
         color=chosen.get("color", chart.color),
-        joined=chart.joined,
-        front=chart.front,
     )
 
 
@@ -239,7 +237,16 @@ def _points(result: Sweep, *, joined: bool) -> PointChart:
             others = [Field("series", ", ".join(axis.key for axis in others), "", tuple(texts))]
             fields = (*fields, *others)
         color = others[0].key if others else ""
-        return PointChart(f"{subject}: EDP", fields, across, "edp_js", color, joined=True)
+        return PointChart(
+            title=f"{subject}: EDP",
+            fields=fields,
+            x=across,
+            y="edp_js",
+            color=color,
+            joined=True,
+            axes=tuple(axis.key for axis in moving),
+            along=across,
+        )
     color = (
         min(moving, key=lambda axis: (axis.numeric, len(set(axis.values)))).key if moving else ""
     )

@@ -27,6 +27,7 @@ PICTURE_SUFFIXES = (".png", ".svg")
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 _HATCHES = ("", "//", "..", "xx", "\\\\")
 _MARKERS = "osD^v<>P"
+_DASHES = ("-", "--", ":")
 _MOST_NAMED = 12
 _NO_PREFIX = frozenset({"", "%", "1/s", "TOPS/W"})
 
@@ -149,19 +150,19 @@ def _draw_points(axes: Axes, chart: PointChart) -> None:
     ys, y_label = _scaled(y)
     for index, (name, members) in enumerate(_series(chart)):
         known = [i for i in members if xs[i] is not None and ys[i] is not None]
-        if chart.joined and x.numeric:
-            known.sort(key=lambda i: float(xs[i] or 0.0))
-        marker = _MARKERS[index % len(_MARKERS)]
-        axes.plot(
-            [xs[i] for i in known],
-            [ys[i] for i in known],
-            marker=marker,
-            markersize=4,
-            linestyle="-" if chart.joined else "none",
-            linewidth=1.2,
-            color=_COLORS[index % len(_COLORS)],
-            label=name,
-        )
+        # Colours come round again; with another marker and another dash.
+        turn, place = divmod(index, len(_COLORS))
+        for number, line in enumerate(chart.lines(known) if chart.joined else [known]):
+            axes.plot(
+                [xs[i] for i in line],
+                [ys[i] for i in line],
+                marker=_MARKERS[(index + turn) % len(_MARKERS)],
+                markersize=4,
+                linestyle=_DASHES[turn % len(_DASHES)] if chart.joined else "none",
+                linewidth=1.2,
+                color=_COLORS[place],
+                label=name if number == 0 else None,
+            )
     on_front = chart.front_points()
     if on_front:
         axes.plot(

@@ -2,7 +2,13 @@
 // Charts from the page's own data by Plot; tables that sort and filter. Nothing is loaded.
 (() => {
   const COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a8a00", "#888888"];
+  // Colours come round again, lighter; every series named has a symbol and a dash that tell it from those of its colour.
+  const LIGHTER = ["#66b0dc", "#ff9a5c", "#5fcfae", "#e8b4d0", "#f4cd73", "#a9d9f5", "#c4c44d", "#bdbdbd"];
   const SYMBOLS = ["circle", "square", "diamond", "triangle", "star", "cross", "wye"];
+  const DASHES = [undefined, "6 3", "2 3"];
+  const turnOf = (i) => Math.floor(i / COLORS.length);
+  const colorOf = (i) => (turnOf(i) % 2 ? LIGHTER : COLORS)[i % COLORS.length];
+  const symbolOf = (i) => SYMBOLS[(i + turnOf(i)) % SYMBOLS.length];
   const MOST_NAMED = 12;
   const PREFIXES = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""], [1e-3, "m"], [1e-6, "u"], [1e-9, "n"], [1e-12, "p"], [1e-15, "f"], [1e-18, "a"]];
   const PLAIN = new Set(["", "%", "mm2", "1/s", "TOPS/W", "bit/cycle", "cycles"]);
@@ -31,7 +37,7 @@
   };
 
   function scaleOf(field) {
-    if (!field.numeric) return { label: field.title, type: "point" };
+    if (!field.numeric) return { label: field.title, type: "point", domain: [...new Set(field.values.filter((value) => value !== null))] };
     const known = field.values.filter((value) => value !== null);
     const low = Math.min(...known), high = Math.max(...known), log = low > 0 && high / low > 30;
     const { label, format } = axisOf(field.title, field.unit, known);
@@ -52,26 +58,36 @@
     const field = (key) => chart.fields.find((one) => one.key === key);
     const x = field(chart.x), y = field(chart.y), color = chart.color ? field(chart.color) : null;
     const name = (i) => (color ? shown(color.values[i], color.unit) : "points");
-    const rows = x.values.map((_, i) => ({ i, x: x.values[i], y: y.values[i], series: name(i), value: color?.values[i] }))
+    // A line follows one axis: points that differ along another are never joined.
+    const along = chart.axes.includes(chart.x) || !chart.along ? x : field(chart.along);
+    const others = chart.axes.filter((key) => key !== along.key).map(field);
+    const line = (i) => JSON.stringify([name(i), ...others.map((one) => one.values[i])]);
+    const rows = x.values.map((_, i) => ({ i, x: x.values[i], y: y.values[i], series: name(i), value: color?.values[i], line: line(i), along: along.numeric ? along.values[i] : i }))
       .filter((row) => row.x !== null && row.y !== null);
     const names = [...new Set(rows.map((row) => row.series))];
-    const continuous = names.length > MOST_NAMED && color.numeric;
+    const named = names.length <= MOST_NAMED, several = named && names.length > 1;
+    const continuous = !named && color.numeric;
     const words = (row) => chart.fields.filter((one) => one.values[row.i] !== null)
       .map((one) => `${one.title}: ${shown(one.values[row.i], one.unit)}`).join("\n");
-    const stroke = continuous ? "value" : names.length > MOST_NAMED ? () => "points" : "series";
+    const stroke = continuous ? "value" : named ? "series" : () => "points";
     const marks = [];
-    if (chart.joined && !continuous) marks.push(Plot.line(rows, { x: "x", y: "y", z: "series", stroke, sort: "x" }));
+    if (chart.joined) {
+      const turns = named ? Math.ceil(names.length / COLORS.length) : 1;
+      for (let turn = 0; turn < turns; turn += 1) {
+        const part = named ? rows.filter((row) => turnOf(names.indexOf(row.series)) === turn) : rows;
+        marks.push(Plot.line(part, { x: "x", y: "y", z: "line", stroke, sort: "along", strokeDasharray: DASHES[turn % DASHES.length], strokeOpacity: named ? 1 : 0.5 }));
+      }
+    }
     if (chart.front) {
       const on = front(x.values, y.values, x, y).map((i) => ({ x: x.values[i], y: y.values[i] }));
       marks.push(Plot.line(on, { x: "x", y: "y", stroke: "currentColor", strokeDasharray: "4 3", strokeOpacity: 0.7 }));
     }
     marks.push(Plot.dot(rows, { x: "x", y: "y", stroke, fill: stroke, fillOpacity: 0.35, r: rows.length > 500 ? 2 : 4,
-      symbol: names.length <= SYMBOLS.length ? "series" : undefined, title: words, tip: true }));
+      symbol: several ? "series" : undefined, title: words, tip: true }));
     const scale = continuous ? { type: "linear", scheme: "viridis", label: color.title, legend: true }
-      : { legend: names.length > 1 && names.length <= MOST_NAMED, domain: names, range: names.map((_, i) => COLORS[i % COLORS.length]) };
-    if (!continuous && names.length > MOST_NAMED) { scale.domain = ["points"]; scale.range = [COLORS[0]]; }
+      : { domain: named ? names : ["points"], range: named ? names.map((_, i) => colorOf(i)) : [COLORS[0]] };
     return Plot.plot({ width, height: Math.min(460, width * 0.6), marginLeft: 64, marginBottom: 42, x: scaleOf(x), y: scaleOf(y), color: scale,
-      symbol: names.length <= SYMBOLS.length ? { domain: names, range: SYMBOLS.slice(0, names.length), legend: false } : undefined, marks });
+      symbol: several ? { domain: names, range: names.map((_, i) => symbolOf(i)), legend: true } : undefined, marks });
   }
 
   function stack(chart, width) {
@@ -83,7 +99,7 @@
     return Plot.plot({ width, height: 70 + 19 * chart.items.length, marginLeft: Math.min(260, 12 + 6.2 * Math.min(longest, 40)), marginBottom: 40,
       x: { label, grid: true, tickFormat: format },
       y: { label: null, domain: chart.items.map((_, i) => i), tickFormat: (i) => (chart.items[i].length > 40 ? "…" + chart.items[i].slice(-39) : chart.items[i]) },
-      color: { legend: true, domain: chart.parts.map((part) => part.name), range: chart.parts.map((_, i) => COLORS[i % COLORS.length]) },
+      color: { legend: true, domain: chart.parts.map((part) => part.name), range: chart.parts.map((_, i) => colorOf(i)) },
       marks: [Plot.barX(rows, { x: "value", y: "item", fill: "part", insetTop: 1, insetBottom: 1, tip: true, fillOpacity: 0.9,
         title: (row) => `${row.name}\n${row.part}: ${shown(row.value, chart.unit)}\nall of it: ${shown(totals[row.item], chart.unit)}` }),
         Plot.ruleX([0])] });

@@ -204,6 +204,8 @@ def _chart_data(chart: Chart) -> dict[str, Any]:
         "color": chart.color,
         "joined": chart.joined,
         "front": chart.front,
+        "axes": list(chart.axes),
+        "along": chart.along,
         "fields": [_field_data(field) for field in chart.fields],
     }
 
