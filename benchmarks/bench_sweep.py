@@ -2,10 +2,11 @@
 
     python benchmarks/bench_sweep.py [--points 10000] [--loop 20] [--jobs 2]
 
-Three grids: precision x supply of ResNet-50 on BF-IMNA, supply x clock x mode of ResNet-50 on
-Stimpack, array shapes x buffer sizes of ResNet-18 on an edge NPU. Prints one row a grid and number
-of processes: points, wall seconds, points a second, peak memory of the largest process, and the
-ratio to the loop, whose points are drawn from the same grid.
+Three grids: 10,000 points precision x supply of ResNet-50 on BF-IMNA, 10,000 supply x clock x
+mode of ResNet-50 on Stimpack, 1,000 array shapes x buffer sizes of ResNet-18 on an edge NPU; with
+``--points N`` the first two have about N points and the third a tenth. Prints one row a grid and
+number of processes: points, wall seconds, points a second, peak memory of the largest process, and
+the ratio to the loop, whose points are drawn from the same grid.
 """
 
 from __future__ import annotations
@@ -18,28 +19,35 @@ import sys
 from measure import MB, measure
 
 VOLTS = 500
+WIDTHS = [f"w{w}a{a}" for w in range(1, 17) for a in range(1, 17)]
 
 
 def grids(points: int) -> dict[str, list[str]]:
-    """Arguments of ``sweep`` by grid; about ``points`` points on BF-IMNA, fewer on arrays."""
-    widths = max(1, points // VOLTS)
-    precisions = ",".join(f"w{w}a{a}" for w in range(1, 17) for a in range(1, 17))
-    chosen = ",".join(precisions.split(",")[:: max(1, 256 // widths)][:widths])
-    small = max(2, round((points / 100) ** 0.5))
+    """Arguments of ``sweep`` by grid: so many points on BF-IMNA and Stimpack, a tenth on edge8."""
+    count = max(1, points // VOLTS)
+    precisions = ",".join(WIDTHS[:: max(1, len(WIDTHS) // count)][:count])
+    supplies = max(2, round((points / 4) ** 0.5))  # and twice as many clocks, in two modes
+    side = max(2, round((points / 100) ** 0.5))  # rows, columns, ten sizes of the buffer
     return {
         "bf_imna": [
-            *("resnet50", "--hw", "bf_imna", "--axis", f"precision={chosen}"),
+            *("resnet50", "--hw", "bf_imna", "--axis", f"precision={precisions}"),
             *("--axis", f"vdd=0.5:0.999:{0.5 / VOLTS:g}"),
         ],
         "stimpack": [
             *("resnet50", "--hw", "stimpack", "--axis", "mode=base,burst"),
-            *("--axis", f"vdd=0.6:0.8:{0.2 / small:.4f}", "--axis", "clock=0.9,1.05GHz"),
+            *("--axis", f"vdd={_numbers(0.55, 0.9, supplies, 'V')}"),
+            *("--axis", f"clock={_numbers(0.5, 1.0, 2 * supplies, 'GHz')}"),
         ],
         "edge8": [
-            *("resnet18", "--hw", "edge8", "--axis", f"array.rows=16:{12 + 4 * small}:4"),
-            *("--axis", "memories.buffer.capacity=256:1024:*2 KiB"),
+            *("resnet18", "--hw", "edge8", "--axis", f"array.rows=8:{8 * side}:8"),
+            *("--axis", f"array.cols=8:{8 * side}:8"),
+            *("--axis", "memories.buffer.capacity=128:1280:128 KiB"),
         ],
     }
+
+
+def _numbers(low: float, high: float, count: int, unit: str) -> str:
+    return ",".join(f"{low + (high - low) * i / (count - 1):.6g} {unit}" for i in range(count))
 
 
 def loop_seconds(arguments: list[str], count: int) -> tuple[float, int]:

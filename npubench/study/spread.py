@@ -7,6 +7,7 @@ do not tell where that was.
 
 from __future__ import annotations
 
+import copyreg
 import multiprocessing
 import signal
 import threading
@@ -14,10 +15,13 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from multiprocessing.connection import Connection, wait
+from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from npubench.errors import InputError, NpubenchError, OptionError, Problem
+from npubench.study.result import Coverage, CoverageClass, OperatorCoverage, SweepPoint, Totals
 from npubench.study.session import Session
 from npubench.study.stretches import Stretches
 from npubench.study.sweep import Group, Spread, Task, run_groups
@@ -28,6 +32,16 @@ CHUNK_S: Final = 0.25
 """A worker's chunk ends after so long, or with what it runs then."""
 
 _LOOK_S: Final = 5.0
+
+
+def _travels_light(kind: type[Any]) -> None:
+    """Pickle a frozen class as a call of it: its own way takes most of a fast point's time."""
+    values = attrgetter(*(field.name for field in fields(kind)))
+    copyreg.pickle(kind, lambda one: (kind, values(one)))
+
+
+for _kind in (SweepPoint, Totals, Coverage, CoverageClass, OperatorCoverage):
+    _travels_light(_kind)
 
 
 def run_some(tasks: Sequence[Task], session: Session) -> Iterator[Group]:

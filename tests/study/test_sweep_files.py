@@ -10,6 +10,7 @@ from npubench.errors import SpecError
 from npubench.specs.catalog import find_spec, find_workload
 from npubench.study.axes import parse_axis
 from npubench.study.choose import parse_wish
+from npubench.study.session import parse_hardware
 from npubench.study.sweep_file import find_sweep_file, is_sweep_file, load_sweep_file
 
 FOLDER = Path(__file__).resolve().parents[2] / "workloads" / "studies"
@@ -30,7 +31,7 @@ def test_what_ships_names_what_is_there(name: str) -> None:
     axes = {axis.name: axis.values for axis in map(parse_axis, file.axis_texts)}
     parse_wish(file.minimize, file.subject_to, file.pareto)
     for hardware in (file.hw,) if file.hw else axes["hw"]:
-        find_spec(hardware)
+        find_spec(parse_hardware(hardware)[0])
     for workload in (file.workload,) if file.workload else axes["workload"]:
         find_workload(workload)
 
