@@ -11,6 +11,7 @@ from typing import Any
 
 import npubench
 from npubench.errors import (
+    InputError,
     MappingError,
     ModelError,
     NpubenchError,
@@ -110,7 +111,7 @@ def run(
     """
     session = session or Session()
     check_request(request)
-    machine = session.machine(request.hardware, request.knobs, request.overrides)
+    machine = _open_machine(request, session)
     if not isinstance(machine, System):
         return run_on(machine, request, session, on_sample)
     # The simulator that decides needs numpy, which no single NPU does.
@@ -123,6 +124,18 @@ def run(
         options=replace(result.options, precision=request.precision),
         placement=place.placement,
     )
+
+
+def _open_machine(request: RunRequest, session: Session) -> Machine[Any]:
+    """The machine; where it cannot be had, the error tells what is wrong with the network too."""
+    try:
+        return session.machine(request.hardware, request.knobs, request.overrides)
+    except InputError as of_machine:
+        try:
+            session.network(request.workload, request.dims)
+        except InputError as of_network:
+            raise InputError(*of_network.problems, *of_machine.problems) from None
+        raise
 
 
 def run_on(

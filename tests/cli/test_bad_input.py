@@ -22,6 +22,16 @@ OPTIONS = (
         "run resnet05 --hw edge8",
         ("unknown network 'resnet05'", "  did you mean 'resnet50'?"),
     ),
+    Case(
+        "workload and hardware",
+        "run resnet05 --hw egde8",
+        (
+            "unknown network 'resnet05'",
+            "  did you mean 'resnet50'?",
+            "unknown hardware 'egde8'",
+            "  did you mean 'edge8'?",
+        ),
+    ),
     option(
         "hardware", "run net.onnx --hw egde8", "unknown hardware 'egde8'", "  did you mean 'edge8'?"
     ),

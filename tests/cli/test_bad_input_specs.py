@@ -21,14 +21,20 @@ SPECS = (
         "near name",
         "run net.onnx --hw npu.yml",
         ("npu.yml: no such file", "  did you mean 'npu.yaml'?"),
-        {"npu.yaml": b""},
+        {"npu.yaml": b"", "net.onnx": onnx_bytes()},
     ),
     Case(
         "missing folder",
         "run net.onnx --hw specs/npu.yaml",
         ("specs/npu.yaml: no such file: there is no folder 'specs'",),
+        {"net.onnx": onnx_bytes()},
     ),
-    Case("folder", RUN_SPEC, ("npu.yaml: is a folder, not a spec file",), {"npu.yaml": None}),
+    Case(
+        "folder",
+        RUN_SPEC,
+        ("npu.yaml: is a folder, not a spec file",),
+        {"npu.yaml": None, "net.onnx": onnx_bytes()},
+    ),
     hardware("empty", b"", "npu.yaml:1:1: the file is empty"),
     hardware("only a comment", b"# nothing\n", "npu.yaml:1:1: the file is empty"),
     hardware(
@@ -233,7 +239,7 @@ def test_a_spec_with_mistakes(case: Case, tmp_path: Path, monkeypatch) -> None:
 
 
 def test_a_yaml_bomb_does_not_go_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, {"npu.yaml": yaml_bomb()})
+    write(tmp_path, {"npu.yaml": yaml_bomb(), "net.onnx": onnx_bytes()})
     monkeypatch.chdir(tmp_path)
     done = in_process(shlex.split(RUN_SPEC))
     lines = done.stderr.splitlines()

@@ -171,7 +171,7 @@ def tpuv4i_figures(context: StudyContext) -> Figures:
 
 
 def cmem_figures(context: StudyContext) -> Figures:
-    """Performance with less CMEM, weights staying on chip as far as they fit."""
+    """Performance with less CMEM, weights staying on chip as far as it pays."""
     rates: dict[int, list[float]] = {}
     for mebibytes in (1, 16, 72, 112, 128):
         knobs = {"mode": "base", "weights": "kept", "cmem": f"{mebibytes} MiB"}
