@@ -108,6 +108,7 @@ def serve(
             "there are several loads, else cdf. Repeatable.",
         ),
     ] = None,
+    fail_if: opt.FailIf = None,
     form: opt.FormOption = Form.TABLE,
     output: opt.Files = None,
     force: opt.Force = False,
@@ -122,9 +123,11 @@ def serve(
     from npubench.study.serve import finish, prepare
     from npubench.study.serve import serve as serve_all
     from npubench.study.serve_document import serving_to_json
+    from npubench.study.serve_gates import check_served, parse_serve_gates
     from npubench.study.serve_request import ServeRequest, parse_loads
 
     place = opt.make_output(form, output, force=force, quiet=quiet)
+    gates = parse_serve_gates(fail_if or ())
     if find_load and load is not None:
         raise OptionError("--find-load: the load is searched; leave out --load")
     charts = _charts(plot, len(parse_loads(load)), force=force)
@@ -166,6 +169,7 @@ def serve(
         document=lambda: serving_to_json(serving, complete=not left),
         output=place,
         warnings=_warnings(served),
+        failures=check_served(served, gates),
         interrupted=left,
     )
 

@@ -29,6 +29,7 @@ __all__ = [
     "check_sweep",
     "parse_condition",
     "parse_gates",
+    "split_alternatives",
 ]
 
 # Dimension of every metric. Two have no entry among the dimensions of specs: the product J*s, and
@@ -140,7 +141,7 @@ def parse_gates(
     conditions: list[Condition] = []
     if max_unknown is not None and not 0 <= max_unknown <= 1:
         problems.append(Problem(f"--max-unknown: expected a share from 0 to 1, got {max_unknown}"))
-    for text in (part for expression in fail_if for part in _OR.split(expression.strip())):
+    for text in (part for expression in fail_if for part in split_alternatives(expression)):
         try:
             conditions.append(parse_condition(text, with_baseline=with_baseline))
         except OptionError as error:
@@ -148,6 +149,11 @@ def parse_gates(
     if problems:
         raise OptionError(*problems)
     return Gates(max_unknown, strict, tuple(conditions))
+
+
+def split_alternatives(expression: str) -> list[str]:
+    """The conditions of an expression: what stands between its ``or``."""
+    return _OR.split(expression.strip())
 
 
 def check_run(result: RunResult, gates: Gates) -> tuple[str, ...]:

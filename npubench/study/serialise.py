@@ -40,6 +40,7 @@ from npubench.study.result import (
 
 __all__ = [
     "COMPARE",
+    "DESIGN",
     "ERROR",
     "RUN",
     "SERVE",
@@ -60,6 +61,7 @@ COMPARE = "npubench.compare/1"
 SWEEP = "npubench.sweep/1"
 STUDY = "npubench.study/1"
 SERVE = "npubench.serve/1"
+DESIGN = "npubench.system_design/1"
 ERROR = "npubench.error/1"
 
 JsonObject = dict[str, Any]
@@ -147,7 +149,7 @@ def load_schema(schema: str) -> JsonObject:
     Raises:
         OptionError: no such schema.
     """
-    known = (RUN, COMPARE, SWEEP, STUDY, SERVE, ERROR)
+    known = (RUN, COMPARE, SWEEP, STUDY, SERVE, DESIGN, ERROR)
     if schema not in known:
         raise OptionError(f"no schema '{schema}': expected {_quoted(known)}")
     name = schema.removeprefix("npubench.").replace("/", ".")

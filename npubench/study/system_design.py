@@ -24,6 +24,7 @@ from npubench.serving import (
 from npubench.serving.table import PS_PER_S
 from npubench.study.equal_area import NpuDesign, design_npu
 from npubench.study.run import make_stamp
+from npubench.study.serialise import DESIGN
 from npubench.study.service import ServiceRequest, Services, build_services
 from npubench.study.service_accuracy import compare_accuracy
 from npubench.study.session import Session
@@ -180,7 +181,7 @@ def design_to_json(design: SystemDesign) -> dict[str, Any]:
     """The JSON object of a design, schema ``npubench.system_design/1``."""
     request = asdict(design.request)
     return {
-        "schema": "npubench.system_design/1",
+        "schema": DESIGN,
         "stamp": asdict(make_stamp(design.request.seed)),
         "options": {
             name: list(value) if isinstance(value, tuple) else value

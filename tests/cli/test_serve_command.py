@@ -157,3 +157,36 @@ def test_an_interrupt_keeps_finished_results(monkeypatch: pytest.MonkeyPatch) ->
 def test_mistakes_are_answered(arguments: list[str], message: str) -> None:
     done = in_process(arguments)
     assert (done.code, done.stdout, done.stderr) == (2, "", message)
+
+
+GATED = ("serve", "digits.yaml", "--hw", "edge8", "--requests", "500", "--quiet")
+
+
+@pytest.mark.usefixtures("folder")
+def test_gates_on_served_figures() -> None:
+    kept = in_process((*GATED, "--fail-if", "p99 > 1 s or slo_attainment < 50%"))
+    assert (kept.code, kept.stderr) == (0, "")
+    broken = in_process((*GATED, "--fail-if", "p99 > 1 ns", "--fail-if", "energy > 1 uJ"))
+    assert broken.code == 1
+    assert broken.stdout.startswith("serve: digits (server) on 1 system")
+    assert "edge8, fifo, load 0.5: p99 is " in broken.stderr
+    assert " s, which fails 'p99 > 1 ns'" in broken.stderr
+    # No latency is no pass.
+    drowned = in_process((*GATED, "--load", "1.5", "--fail-if", "p99 > 1 s"))
+    assert drowned.code == 1
+    assert "no p99 to check 'p99 > 1 s' against (saturated)" in drowned.stderr
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [
+        ("p98 > 1 ms", "--fail-if 'p98 > 1 ms': unknown metric 'p98'"),
+        ("p99 > 1 mJ", "--fail-if 'p99 > 1 mJ': expected a time"),
+        ("p99 > 2x", "--fail-if 'p99 > 2x': a multiple such as '2x' needs a baseline"),
+    ],
+)
+def test_gates_that_make_no_sense(gate: str, message: str) -> None:
+    done = in_process((*GATED, "--fail-if", gate))
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.startswith(message)

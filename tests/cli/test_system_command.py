@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.cli.in_process import in_process
+from tests.study.schema_check import validate
 
 QUICK = ("system", "design", "digits_cnn", "--area", "6.2mm2", "--widths", "8,7")
 
@@ -18,6 +19,7 @@ def test_the_answer_as_json_is_the_same_twice() -> None:
     assert first.stdout == second.stdout
     document = json.loads(first.stdout)
     assert document["schema"] == "npubench.system_design/1"
+    validate(document)
     assert [mix["widths"] for mix in document["mixes"]] == [[8, 8], [8, 7], [7, 7]]
     assert document["baseline"] == "2 x 8"
     assert [npu["rows"] for npu in document["npus"]] == [64, 72]

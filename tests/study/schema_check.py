@@ -7,9 +7,9 @@ from typing import Any
 import jsonschema
 from referencing import Registry, Resource
 
-from npubench.study.serialise import COMPARE, ERROR, RUN, SERVE, STUDY, SWEEP, load_schema
+from npubench.study.serialise import COMPARE, DESIGN, ERROR, RUN, SERVE, STUDY, SWEEP, load_schema
 
-SCHEMAS = (RUN, COMPARE, SWEEP, STUDY, SERVE, ERROR)
+SCHEMAS = (RUN, COMPARE, SWEEP, STUDY, SERVE, DESIGN, ERROR)
 
 
 def validate(document: dict[str, Any]) -> None:

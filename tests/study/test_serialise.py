@@ -63,6 +63,7 @@ def test_there_is_no_other_schema() -> None:
     assert str(caught.value) == (
         "no schema 'npubench.serve/9': expected 'npubench.run/1' or 'npubench.compare/1' or "
         "'npubench.sweep/1' or 'npubench.study/1' or 'npubench.serve/1' or "
+        "'npubench.system_design/1' or "
         "'npubench.error/1'"
     )
 
