@@ -120,9 +120,10 @@ def emit_carry_save(
     live = list(range(builder.slots))
     while len(live) > 2:
         whole = len(live) - len(live) % 3
-        groups = tuple((live[at], live[at + 1], live[at + 2]) for at in range(0, whole, 3))
+        second, third = live[1:whole:3], live[2:whole:3]
+        groups = tuple(zip(live[:whole:3], second, third, strict=True))
         builder.add(CarrySave(word[0], len(word), groups, segmented))
-        live = [slot for _, *pair in groups for slot in pair] + live[whole:]
+        live = [slot for pair in zip(second, third, strict=True) for slot in pair] + live[whole:]
     if len(live) == 2:
         reused = spare[: len(word)]
         other = (*reused, *builder.columns(len(word) - len(reused)))
