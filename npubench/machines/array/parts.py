@@ -158,12 +158,18 @@ class PartMaker:
             if not shared.any():
                 continue
             rows = np.flatnonzero(shared & self._holds_whole(inner, table, operand))
+            if not rows.size:
+                continue
             once = crossing + self._crossing(inner, traffic, frozenset({operand}))
             crossings.append(once[rows])
-            alone = inner.operands == {operand} and depth + 2 == len(self.levels)
-            # A last memory of nothing else cuts nothing then, and the array runs these very tiles.
-            array = np.tile(self._array(self.cores, table, cut), (every, 1)) if alone else None
-            bounds.append(once[rows] + (inside(operand) if array is None else array)[rows])
+            if inner.operands == {operand} and depth + 2 == len(self.levels):
+                # A last memory of nothing else cuts nothing then: the array runs these very tiles.
+                tiles, at = np.unique(rows % table[0].size, return_inverse=True)
+                b, y, x, k, c = (sizes[tiles] for sizes in table)
+                array = self._array(self.cores, (b, y, x, k, c), cuts(whole, (b, y, x, k, c)))
+                bounds.append(once[rows] + array[at])
+            else:
+                bounds.append(once[rows] + inside(operand)[rows])
             retained += [(int(row), operand) for row in rows]
         self.counts.considered += len(retained)
         crossing, bound = np.concatenate(crossings), np.concatenate(bounds)
