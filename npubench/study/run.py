@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -193,6 +194,7 @@ def check_objective(text: str, option: str = "--objective") -> Objective:
     return Objective(text)
 
 
+@cache
 def make_stamp(seed: int) -> Stamp:
     """Versions in force. They are read from the installed metadata: importing onnx takes long."""
     return Stamp(
