@@ -1,4 +1,7 @@
-"""Exit codes, each in its own process, with study.run replaced where a failure must be made."""
+"""Exit codes, with study.run replaced where a failure must be made.
+
+What `main` exits with is the process's code: each code once in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import npubench.study.run as study
+from npubench.errors import NpubenchError, Problem, SpecError
 from tests.cli.cli_process import ROOT, command, environment, npubench
+from tests.cli.in_process import Done, quick
+from tests.report.report_records import PARTIAL, make_run
 
 DRIVER = """
 import sys
@@ -41,7 +50,29 @@ def with_fake_run(body: str, *arguments: str, **changes: str) -> subprocess.Comp
     )
 
 
+def with_fake_run_here(
+    monkeypatch: pytest.MonkeyPatch, fake: Callable[[], object], *arguments: str, **changes: str
+) -> Done:
+    """As `with_fake_run`, without the process."""
+    monkeypatch.setattr(study, "run", lambda *_, **_named: fake())
+    return quick(*arguments, **changes)
+
+
+def fails(error: Exception) -> Callable[[], object]:
+    def fake() -> object:
+        raise error
+
+    return fake
+
+
 RESULT = "from tests.report.report_records import make_run\nreturn make_run()"
+USER_ERROR = (
+    "from npubench.errors import Problem, SpecError\n"
+    "raise SpecError(\n"
+    "    Problem(\"unknown key 'memroy'\", 'a.yaml', 12, 3, \"did you mean 'memory'?\"),\n"
+    "    Problem('bad \\x1b[31m name'),\n"
+    ")"
+)
 RUN = ("run", "resnet50", "--hw", "tpuv4i")
 
 
@@ -60,38 +91,28 @@ def test_a_failed_gate_is_one_and_the_result_is_printed() -> None:
     )
 
 
-def test_a_gate_that_holds_is_zero() -> None:
-    assert with_fake_run(RESULT, *RUN, "--fail-if", "latency > 2 ms").returncode == 0
+def test_a_gate_that_holds_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = with_fake_run_here(monkeypatch, make_run, *RUN, "--fail-if", "latency > 2 ms")
+    assert done.code == 0
 
 
-def test_unknown_operators_warn_unless_quiet() -> None:
-    body = (
-        "from dataclasses import replace\n"
-        "from tests.report.report_records import make_run, PARTIAL\n"
-        "return replace(make_run(), coverage=PARTIAL)"
-    )
-    done = with_fake_run(body, *RUN)
-    assert (done.returncode, done.stderr) == (
+def test_unknown_operators_warn_unless_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    def partial() -> object:
+        return replace(make_run(), coverage=PARTIAL)
+
+    done = with_fake_run_here(monkeypatch, partial, *RUN)
+    assert (done.code, done.stderr) == (
         0,
         "warning: resnet50 on tpuv4i: 1 layer of unknown operators (com.acme.Foo) with 0.0% of "
         "the bytes; see the ledger, or gate with --max-unknown\n",
     )
-    assert with_fake_run(body, *RUN, "--quiet").stderr == ""
-    strict = with_fake_run(body, *RUN, "-q", "--strict")
-    assert (strict.returncode, strict.stderr) == (
+    assert with_fake_run_here(monkeypatch, partial, *RUN, "--quiet").stderr == ""
+    strict = with_fake_run_here(monkeypatch, partial, *RUN, "-q", "--strict")
+    assert (strict.code, strict.stderr) == (
         1,
         "gate failed: resnet50 on tpuv4i: --strict: unknown operators: com.acme.Foo\n"
         "gate failed: resnet50 on tpuv4i: --strict: approximated operators: Erf\n",
     )
-
-
-USER_ERROR = (
-    "from npubench.errors import Problem, SpecError\n"
-    "raise SpecError(\n"
-    "    Problem(\"unknown key 'memroy'\", 'a.yaml', 12, 3, \"did you mean 'memory'?\"),\n"
-    "    Problem('bad \\x1b[31m name'),\n"
-    ")"
-)
 
 
 def test_a_users_mistake_is_two_with_every_problem() -> None:
@@ -107,10 +128,14 @@ def test_a_users_mistake_is_two_with_every_problem() -> None:
     [(("--format", "json"), {}), (("--format=json",), {}), ((), {"NPUBENCH_FORMAT": "json"})],
 )
 def test_a_failure_in_json_is_one_object(
-    arguments: tuple[str, ...], changes: dict[str, str]
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], changes: dict[str, str]
 ) -> None:
-    done = with_fake_run(USER_ERROR, *RUN, *arguments, **changes)
-    assert done.returncode == 2
+    error = SpecError(
+        Problem("unknown key 'memroy'", "a.yaml", 12, 3, "did you mean 'memory'?"),
+        Problem("bad \x1b[31m name"),
+    )
+    done = with_fake_run_here(monkeypatch, fails(error), *RUN, *arguments, **changes)
+    assert done.code == 2
     assert json.loads(done.stdout) == {
         "schema": "npubench.error/1",
         "errors": [
@@ -144,32 +169,39 @@ def test_a_bug_is_three_without_traceback_or_locals() -> None:
     )
     assert line.endswith(" in run)")
     assert hint == "  set NPUBENCH_DEBUG=1 for the traceback, and please report it"
+
+
+def test_a_bug_has_a_traceback_without_locals_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake() -> object:
+        secret = "do not " + "print"
+        raise KeyError("conv1" if secret else "")
+
     for arguments, changes in (((), {"NPUBENCH_DEBUG": "1"}), (("-v",), {})):
-        loud = with_fake_run(body, *RUN, *arguments, **changes)
-        assert loud.returncode == 3
+        loud = with_fake_run_here(monkeypatch, fake, *RUN, *arguments, **changes)
+        assert loud.code == 3
         assert loud.stderr.startswith("Traceback (most recent call last):\n")
         assert "do not print" not in loud.stderr
 
 
-def test_our_own_broken_promise_is_three() -> None:
-    done = with_fake_run(
-        "from npubench.errors import NpubenchError\nraise NpubenchError('no cost')", *RUN
-    )
-    assert done.returncode == 3
+def test_our_own_broken_promise_is_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = with_fake_run_here(monkeypatch, fails(NpubenchError("no cost")), *RUN)
+    assert done.code == 3
     assert done.stderr.startswith("this is a bug in npubench: no cost (npubench/cli/commands.py:")
 
 
 @pytest.mark.parametrize(
     ("exception", "message"),
     [
-        ("RecursionError", "the input is nested too deeply to be read\n"),
-        ("MemoryError", "the input is too large for this machine's memory\n"),
-        ("OverflowError", "a number in the input is too large to count with\n"),
+        (RecursionError, "the input is nested too deeply to be read\n"),
+        (MemoryError, "the input is too large for this machine's memory\n"),
+        (OverflowError, "a number in the input is too large to count with\n"),
     ],
 )
-def test_an_input_beyond_all_bounds_is_two(exception: str, message: str) -> None:
-    done = with_fake_run(f"raise {exception}", *RUN)
-    assert (done.returncode, done.stderr) == (2, message)
+def test_an_input_beyond_all_bounds_is_two(
+    monkeypatch: pytest.MonkeyPatch, exception: type[Exception], message: str
+) -> None:
+    done = with_fake_run_here(monkeypatch, fails(exception()), *RUN)
+    assert (done.code, done.stderr) == (2, message)
 
 
 @pytest.mark.parametrize(
@@ -195,8 +227,8 @@ def test_an_input_beyond_all_bounds_is_two(exception: str, message: str) -> None
 def test_a_command_line_that_makes_no_sense_is_two(
     arguments: tuple[str, ...], message: str
 ) -> None:
-    done = npubench(*arguments)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
+    done = quick(*arguments)
+    assert (done.code, done.stdout, done.stderr) == (2, "", message)
 
 
 @pytest.mark.parametrize(
@@ -212,8 +244,8 @@ def test_typer_says_which_option_is_wrong(
     arguments: tuple[str, ...], names: tuple[str, ...]
 ) -> None:
     # The wording is typer's own and may change; that the option is named may not.
-    done = npubench(*arguments)
-    assert (done.returncode, done.stdout) == (2, "")
+    done = quick(*arguments)
+    assert (done.code, done.stdout) == (2, "")
     message, hint = done.stderr.splitlines()
     assert all(name in message for name in names)
     assert hint == "  try 'npubench run --help'"
@@ -234,10 +266,11 @@ def test_a_signal_keeps_the_finished_points(tmp_path: Path) -> None:
     body = (
         "import time, pathlib\n"
         "from tests.report.report_records import make_run\n"
-        f"mark = pathlib.Path({str(tmp_path)!r}, 'second')\n"
+        f"folder = pathlib.Path({str(tmp_path)!r})\n"
         "if request.batch > 1:\n"
-        "    mark.touch()\n"
-        "    time.sleep(3)\n"
+        "    (folder / 'second').touch()\n"
+        "    while not (folder / 'signalled').exists():\n"
+        "        time.sleep(0.02)\n"
         "return make_run()"
     )
     indented = "\n".join(f"    {line}" for line in body.splitlines())
@@ -263,6 +296,7 @@ def test_a_signal_keeps_the_finished_points(tmp_path: Path) -> None:
     while not (tmp_path / "second").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
+    (tmp_path / "signalled").touch()
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
     assert stdout.startswith("sweep: resnet50 on tpuv4i: 2 points\n")

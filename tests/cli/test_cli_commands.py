@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.cli.cli_process import in_terminal, npubench
+from tests.cli.in_process import on_a_terminal, quick
 from tests.study.schema_check import validate
 
 WORKLOAD, HW = "digits_cnn", "tpuv4i"
 
 
 def answer(*arguments: str) -> dict[str, Any]:
-    done = npubench(*arguments, "--format", "json")
-    assert (done.returncode, done.stderr) == (0, "")
+    done = quick(*arguments, "--format", "json")
+    assert (done.code, done.stderr) == (0, "")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -38,8 +38,8 @@ def test_results_in_json_follow_their_schema(arguments: tuple[str, ...], schema:
 
 
 def test_a_failure_in_json_follows_its_schema() -> None:
-    done = npubench("run", "digts_cnn", "--hw", HW, "--format", "json")
-    assert (done.returncode, done.stderr) == (
+    done = quick("run", "digts_cnn", "--hw", HW, "--format", "json")
+    assert (done.code, done.stderr) == (
         2,
         "unknown network 'digts_cnn'\n  did you mean 'digits_cnn'?\n",
     )
@@ -49,7 +49,7 @@ def test_a_failure_in_json_follows_its_schema() -> None:
 def test_forms_agree_on_the_figures() -> None:
     arguments = ("run", WORKLOAD, "--hw", HW)
     totals = answer(*arguments)["totals"]
-    (row,) = csv.DictReader(io.StringIO(npubench(*arguments, "--format", "csv").stdout))
+    (row,) = csv.DictReader(io.StringIO(quick(*arguments, "--format", "csv").stdout))
     for key in ("macs", "cycles", "latency_s", "energy_j", "edp_js", "throughput_ips"):
         assert float(row[key]) == totals[key]
 
@@ -57,7 +57,7 @@ def test_forms_agree_on_the_figures() -> None:
 def test_layers_add_up_to_the_totals() -> None:
     arguments = ("run", WORKLOAD, "--hw", HW, "--batch", "4")
     totals = answer(*arguments)["totals"]
-    table = npubench(*arguments, "--layers", "--format", "csv").stdout
+    table = quick(*arguments, "--layers", "--format", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(table)))
     overlap = totals["latency_by_cause"].get("overlap", 0)
     assert sum(int(row["cycles"]) for row in rows) + overlap == totals["cycles"]
@@ -67,7 +67,7 @@ def test_options_reach_the_study_from_flags_and_from_the_environment() -> None:
     flags = answer("run", WORKLOAD, "--hw", HW, "--batch", "2", "--knob", "clock=0.7 GHz")
     assert flags["options"]["batch"] == 2
     assert flags["options"]["knobs"] == {"clock": "0.7 GHz"}
-    done = npubench(
+    done = quick(
         "run",
         WORKLOAD,
         NPUBENCH_HW=HW,
@@ -87,26 +87,26 @@ def test_a_terminal_shows_every_view_within_eighty_columns() -> None:
         ("show", HW),
         ("show", "bert_base", "--layers"),
     ):
-        code, shown = in_terminal(arguments, NO_COLOR="1")
+        code, shown = on_a_terminal(arguments, NO_COLOR="1")
         assert code == 0
         assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_compare_gates_on_multiples_of_the_baseline() -> None:
     same = ("compare", WORKLOAD, "--hw", HW, "--hw", f"{HW}:clock=0.7GHz")
-    assert npubench(*same, "--fail-if", "latency > 2x").returncode == 0
-    slow = npubench(*same, "--fail-if", "latency > 1.05x")
-    assert slow.returncode == 1
+    assert quick(*same, "--fail-if", "latency > 2x").code == 0
+    slow = quick(*same, "--fail-if", "latency > 1.05x")
+    assert slow.code == 1
     assert slow.stderr.startswith("gate failed: digits_cnn on tpuv4i:clock=0.7GHz: latency_s is 1.")
     assert slow.stdout.startswith("compare: 1 workload on 2 accelerators, batch 1\n")
 
 
 def test_a_sweep_keeps_going_past_a_point_that_cannot_run() -> None:
     arguments = ("sweep", WORKLOAD, "--hw", "edge8", "--axis")
-    some = npubench(*arguments, "precision=w8a8,w32a32")
-    assert (some.returncode, some.stderr) == (0, "warning: 1 of 2 points failed\n")
-    none = npubench(*arguments, "precision=w32a32,w31a31", "-q")
-    assert (none.returncode, none.stderr) == (2, "")
+    some = quick(*arguments, "precision=w8a8,w32a32")
+    assert (some.code, some.stderr) == (0, "warning: 1 of 2 points failed\n")
+    none = quick(*arguments, "precision=w32a32,w31a31", "-q")
+    assert (none.code, none.stderr) == (2, "")
 
 
 def test_a_dry_run_prints_points_and_runs_none() -> None:
@@ -145,21 +145,21 @@ def test_show_tells_the_size_of_a_network() -> None:
 
 
 def test_show_takes_a_kind_where_the_name_does_not_say() -> None:
-    assert npubench("show", HW, "--workload").stderr.startswith(f"unknown network '{HW}'\n")
-    assert npubench("show", WORKLOAD, "--hw").stderr.startswith(f"unknown hardware '{WORKLOAD}'\n")
+    assert quick("show", HW, "--workload").stderr.startswith(f"unknown network '{HW}'\n")
+    assert quick("show", WORKLOAD, "--hw").stderr.startswith(f"unknown hardware '{WORKLOAD}'\n")
 
 
 def test_check_reports_every_mistake_of_every_file(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("name: a\nfamily: array\nfamily: array\n")
     (tmp_path / "b.txt").write_text("")
-    done = npubench("check", "a.yaml", "b.txt", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
+    done = quick("check", "a.yaml", "b.txt", cwd=tmp_path)
+    assert (done.code, done.stdout) == (2, "")
     assert done.stderr.splitlines()[0].startswith("a.yaml:3:1: ")
     assert "b.txt: neither a spec nor a network" in done.stderr
 
 
 def test_check_says_what_sound_files_hold() -> None:
     root = Path(__file__).resolve().parents[2]
-    done = npubench("check", "workloads/digits_cnn.onnx", "hwspecs/tpuv4i_isca_2021.yaml", cwd=root)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = quick("check", "workloads/digits_cnn.onnx", "hwspecs/tpuv4i_isca_2021.yaml", cwd=root)
+    assert (done.code, done.stderr) == (0, "")
     assert done.stdout.startswith("check: 2 files, no mistakes\n")
