@@ -173,11 +173,14 @@ def _work(pipe: Connection[Any, Any]) -> None:
         return
 
 
-def on_dask(address: str) -> Spread:
+def on_dask(address: str, wait_s: float = 10.0) -> Spread:
     """Run points on the Dask cluster whose scheduler listens at ``address``.
 
     Points come with their chunk. Those of a worker that dies run again elsewhere; workers that join
     are put to work.
+
+    Args:
+        wait_s: how long to wait for the scheduler's first answer.
 
     Raises:
         OptionError: Dask is not installed.
@@ -195,7 +198,7 @@ def on_dask(address: str) -> Spread:
         if not tasks:
             return
         try:
-            client = Client(address, timeout="10s")
+            client = Client(address, timeout=wait_s)
         except (OSError, ValueError) as error:
             raise InputError(f"--dask {address}: no scheduler there: {error}") from None
         with client:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,17 +10,13 @@ import pytest
 from npubench.study.result import RunResult
 from npubench.study.run import RunRequest, run
 from npubench.study.serialise import from_json, to_json
-
-
-def npubench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "npubench", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+from tests.cli.in_process import quick
 
 
 def test_a_run_with_a_dataset_measures_what_is_executed() -> None:
     asked = ("run", "digits_cnn", "--hw", "edge8", "--dataset", "digits", "--format", "json")
-    four = json.loads(npubench(*asked, "--precision", "w4a4").stdout)
-    eight = json.loads(npubench(*asked, "--precision", "w8a8").stdout)
+    four = json.loads(quick(*asked, "--precision", "w4a4").stdout)
+    eight = json.loads(quick(*asked, "--precision", "w8a8").stdout)
     assert four["precision"]["executed"]["default"] == "w8a8"
     assert four["accuracy"] == eight["accuracy"]
     assert eight["accuracy"]["kind"] == "measured"
@@ -36,10 +30,10 @@ def test_a_run_with_a_dataset_measures_what_is_executed() -> None:
 
 
 def test_the_terminal_shows_the_interval() -> None:
-    done = npubench(
+    done = quick(
         *("run", "digits_cnn", "--hw", "edge8", "--precision", "w8a8", "--dataset", "digits")
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, "")
     assert "\n measured  97.78  95.96  98.79  97.78" in done.stdout
     assert (
         "95 % interval (Wilson): digits, calibration\n  mse on 128 samples set apart" in done.stdout
@@ -81,23 +75,23 @@ def test_results_come_back() -> None:
     ],
 )
 def test_refusals(arguments: tuple[str, ...], message: str) -> None:
-    done = npubench("run", "digits_cnn", "--hw", "edge8", *arguments)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
+    done = quick("run", "digits_cnn", "--hw", "edge8", *arguments)
+    assert (done.code, done.stdout, done.stderr) == (2, "", message)
 
 
 def test_precision_search_and_its_plan(tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
-    done = npubench(
+    done = quick(
         *("precision", "search", "digits_cnn", "--hw", "tpuv4i", "--widths", "w8a8,bf16"),
         *("--dataset", "digits", "--samples", "60", "--minimise", "energy", "--max", "size=12000"),
         *("--plan", str(plan), "--format", "json"),
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, "")
     found = json.loads(done.stdout)
     assert found["schema"] == "npubench.precision/1"
     assert found["rows"][0]["name"] == "chosen"
     assert found["rows"][0]["weight_bytes"] <= 12000
-    again = npubench(
+    again = quick(
         *("precision", "show", "digits_cnn", "--precision", str(plan), "--format", "json")
     )
     shown = {row["name"]: row["precision"] for row in json.loads(again.stdout)["rows"]}
@@ -105,7 +99,7 @@ def test_precision_search_and_its_plan(tmp_path: Path) -> None:
 
 
 def test_published_plans_of_a_network() -> None:
-    rows = json.loads(npubench("precision", "show", "resnet18", "--format", "json").stdout)["rows"]
+    rows = json.loads(quick("precision", "show", "resnet18", "--format", "json").stdout)["rows"]
     found = {row["name"]: (row["top1"], round(row["weight_mib"], 2)) for row in rows}
     assert found["hawq_latency_0.25"] == (68.56, 5.91)
     assert found["w4a4"] == (None, 5.57)

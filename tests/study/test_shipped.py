@@ -104,8 +104,9 @@ def test_every_spec_can_be_shown(shipped: Session, hardware: str) -> None:
     assert shown.info.name == shown.header.name == hardware
 
 
-def test_a_comparison_over_all_of_them(shipped: Session) -> None:
-    comparison = compare(["alexnet", "resnet50"], SPECS, session=shipped)
+@pytest.mark.parametrize("other", ["digits_cnn", pytest.param("resnet50", marks=pytest.mark.slow)])
+def test_a_comparison_over_all_of_them(shipped: Session, other: str) -> None:
+    comparison = compare(["alexnet", other], SPECS, session=shipped)
     validate(to_json(comparison))
     assert len(comparison.runs) == 2 * len(SPECS)
     for label in SPECS:

@@ -184,4 +184,4 @@ def test_nobody_at_the_address_is_told() -> None:
     pytest.importorskip("distributed", reason="needs the extra 'dask'")
     grid, session = plan(1)
     with pytest.raises(InputError, match="no scheduler there"):
-        list(sweep_points(grid, session, spread=on_dask("tcp://127.0.0.1:1")))
+        list(sweep_points(grid, session, spread=on_dask("tcp://127.0.0.1:1", wait_s=0.5)))

@@ -283,7 +283,7 @@ def count_nests(
 
 @pytest.mark.parametrize("objective", list(Objective))
 @settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],

@@ -85,25 +85,29 @@ def convolutions(draw: st.DrawFn) -> LoopNest:
     )
 
 
-@settings(
-    max_examples=60,
+WALKS = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],
     derandomize=True,
 )
-@given(nest=convolutions(), room=st.integers(120, 400), best=st.booleans())
+TWO = given(nest=convolutions(), room=st.integers(120, 400), best=st.booleans())
+
+
+@settings(WALKS, max_examples=20)
+@TWO
 def test_words_of_two_memories(nest: LoopNest, room: int, *, best: bool) -> None:
     compare(tiny_spec(room, 8), nest, best=best)
 
 
-@settings(
-    max_examples=30,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.generate],
-    derandomize=True,
-)
+@pytest.mark.slow
+@settings(WALKS, max_examples=120)
+@TWO
+def test_words_of_two_memories_at_length(nest: LoopNest, room: int, *, best: bool) -> None:
+    compare(tiny_spec(room, 8), nest, best=best)
+
+
+@settings(WALKS, max_examples=30)
 @given(nest=convolutions(), outer=st.integers(160, 500), inner=st.integers(120, 200))
 def test_words_of_three_memories(nest: LoopNest, outer: int, inner: int) -> None:
     compare(three_memories(outer, inner, 8), nest, best=True)
