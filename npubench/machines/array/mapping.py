@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from npubench.errors import MappingError, Problem
-from npubench.ir import LayerPrecision, LoopNest, MacLayer, Network, PrecisionPlan
+from npubench.ir import LoopNest, MacLayer, Network, PrecisionPlan
 from npubench.machines.array.conversion import stored_bits
 from npubench.machines.array.core import Core
 from npubench.machines.array.extents import Shape
@@ -20,6 +20,7 @@ from npubench.machines.array.search import LayerSearch
 from npubench.machines.array.space import ArrayCost, build_cores, build_levels, feeding_flow
 from npubench.machines.array.spec import ArraySpec, MemorySpec, PEFormatSpec
 from npubench.machines.array.tiles import LayerTiles, OperandBits, one
+from npubench.machines.array.weights import format_of, held_weights, layer_weight_bits
 from npubench.machines.array.work import NestWork, measure
 from npubench.machines.common.storage import Residency, keep_on_chip, storage_bits
 from npubench.machines.protocol import Objective
@@ -27,12 +28,10 @@ from npubench.machines.protocol import Objective
 __all__ = [
     "ArrayMapping",
     "MappedLayer",
-    "format_of",
     "home_memory",
     "map_everywhere",
     "map_fronts",
     "map_network",
-    "weight_bits",
 ]
 
 
@@ -93,15 +92,6 @@ def home_memory(spec: ArraySpec) -> MemorySpec | None:
     return None
 
 
-def format_of(spec: ArraySpec, precision: LayerPrecision) -> tuple[str, PEFormatSpec]:
-    """The spec's format that executes a (legalised) precision."""
-    for name, candidate in spec.array.formats.items():
-        pair = (candidate.weight_format, candidate.activation_format)
-        if pair == (precision.weight, precision.activation):
-            return name, candidate
-    raise MappingError(f"'{spec.name}' does not execute {precision}; legalise the plan first")
-
-
 def map_network(
     spec: ArraySpec,
     network: Network,
@@ -114,7 +104,8 @@ def map_network(
     """Place every layer of a network under an executed plan, each to its own optimum.
 
     Args:
-        kept: layers whose weights stay on chip between inferences (`keeping` chooses them).
+        kept: layers whose weights stay on chip between inferences (`keeping` chooses them); others
+            that multiply the same weights have them there too.
         apart: place each of these as if the weights of the others took no room; one that does not
             fit beside its own weights fetches them. What every layer would like best, not a
             mapping that can run.
@@ -170,18 +161,24 @@ def _map(
     apart: bool = False,
     everywhere: bool = False,
 ) -> tuple[ArrayMapping, ...]:
-    kept = {name: n for name, n in weight_bits(spec, network, plan).items() if name in names}
+    held = [
+        one
+        for one in held_weights(spec, network, plan)
+        if any(name in names for name in one.layers)
+    ]
+    kept = {name: one.bits for one in held for name in one.layers}
+    kept_bits = sum(one.bits for one in held)
     bits = storage_bits(network, plan)
     tails = find_tails(network, enabled=spec.vector_unit.fused_tails)
     home = home_memory(spec)
     room = _capacity(home)
     if home is not None and "weight" in home.operands and not apart:
-        room -= sum(kept.values())
+        room -= kept_bits
     # Half of the home memory may hold activations; the rest is for tiles of the running layer.
     taken = bits if home is None else {name: home.lane_bits(n) for name, n in bits.items()}
     residency = keep_on_chip(network, taken, room // 2, skip=tails.hidden)
     placer = _Placer(
-        spec, network, bits, tails, residency, home, kept, objective, apart, everywhere
+        spec, network, bits, tails, residency, home, kept, kept_bits, objective, apart, everywhere
     )
     layers = {layer.name: placer.place(layer, plan) for layer in network.mac_layers}
     return tuple(
@@ -204,21 +201,6 @@ def _once(core: Core, work: NestWork) -> tuple[int, int]:
 
 def _capacity(memory: MemorySpec | None) -> int:
     return 0 if memory is None else memory.capacity_bits or 0
-
-
-def _weights_bits(spec: ArraySpec, layer: MacLayer, fmt: PEFormatSpec) -> int:
-    """Room that all weights of a layer take in the outermost memory on chip."""
-    lane = spec.chain("weight")[-2].lane_bits(fmt.weight_format.bits)
-    return layer.nest.weight_elements * lane
-
-
-def weight_bits(spec: ArraySpec, network: Network, plan: PrecisionPlan) -> dict[str, int]:
-    """Room that the weights of each layer take as they are multiplied; of constants only."""
-    return {
-        layer.name: _weights_bits(spec, layer, format_of(spec, plan.of(layer.name))[1])
-        for layer in network.mac_layers
-        if not layer.weight_batched
-    }
 
 
 _Choice = tuple[Core, NestWork, FloatArray]
@@ -245,12 +227,14 @@ class _Placer:
         residency: Residency,
         home: MemorySpec | None,
         kept: Mapping[str, int],
+        kept_bits: int,
         objective: Objective | None,
         apart: bool,
         everywhere: bool,
     ) -> None:
         self.spec, self.network, self.bits, self.tails = spec, network, bits, tails
-        self.residency, self.home, self.kept = residency, home, kept
+        self.residency, self.home = residency, home
+        self.kept, self.kept_bits = kept, kept_bits
         self.objective, self.apart, self.everywhere = objective, apart, everywhere
         self.resources = Resources(spec, split=everywhere)
         self.known: dict[_Key, tuple[list[_Choice], SearchCounts]] = {}
@@ -269,7 +253,7 @@ class _Placer:
         loaded = layer.name not in self.kept and self._trips_share_weights(layer, fmt, reserved)
         stay = loaded or layer.name in self.kept
         # Room that weights take: those that stay between inferences, and the layer's own.
-        taken = self._kept_bits(layer) + (_weights_bits(self.spec, layer, fmt) if loaded else 0)
+        taken = self._kept_bits(layer) + (layer_weight_bits(self.spec, layer, fmt) if loaded else 0)
         key = (layer.nest, name, bits, resident, stay, reserved, taken)
         if key not in self.known:
             try:
@@ -388,7 +372,7 @@ class _Placer:
         memory = self.spec.chain("weight")[-2]
         room = _capacity(memory) - self._kept_bits(layer)
         room -= reserved if memory is self.home else 0
-        return _weights_bits(self.spec, layer, fmt) <= room // 2
+        return layer_weight_bits(self.spec, layer, fmt) <= room // 2
 
     def _reserved(self, layer: MacLayer) -> int:
         """Room that resident activations take while a layer runs."""
@@ -399,7 +383,7 @@ class _Placer:
         return reserved
 
     def _kept_bits(self, layer: MacLayer) -> int:
-        return self.kept.get(layer.name, 0) if self.apart else sum(self.kept.values())
+        return self.kept.get(layer.name, 0) if self.apart else self.kept_bits
 
     def _does_not_fit(self, layer: MacLayer, error: DoesNotFitError) -> Problem:
         nest = " ".join(f"{dim}{n}" for dim, n in layer.nest.bounds.items() if n > 1)

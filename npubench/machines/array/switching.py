@@ -18,10 +18,10 @@ from npubench.machines.array.conversion import stored_bits
 from npubench.machines.array.cost import cost_network
 from npubench.machines.array.flows import conversion_cycles, cycles_per_bit
 from npubench.machines.array.keeping import map_kept
-from npubench.machines.array.mapping import format_of
 from npubench.machines.array.spec import ArraySpec
 from npubench.machines.array.systolic import Dataflow
 from npubench.machines.array.tiles import OperandBits
+from npubench.machines.array.weights import format_of, held_weights
 
 __all__ = ["ModeSwitch", "exposed", "mode_switch"]
 
@@ -77,21 +77,22 @@ def mode_switch(
     drain = array.rows.integer + array.cols.integer if moving else 0
     there = map_kept(spec, network, before).kept_weights
     running = map_kept(spec, network, after)
-    moved = [
-        name
-        for name in running.kept_weights
-        if before.of(name) != after.of(name) or name not in there
-    ]
     converted = fetched = 0
     inner = spec.chain("weight")[-2]
-    energy, waited, arrivals = 0.0, 0.0, {layer.name: 0.0 for layer in layers}
-    for layer in layers:
-        if layer.name not in moved:
+    elements = {layer.name: layer.nest.weight_elements for layer in layers}
+    energy, waited, arrivals = 0.0, 0.0, dict.fromkeys(elements, 0.0)
+    moved = False
+    for held in held_weights(spec, network, after):
+        names = held.layers
+        stay = any(name in there and before.of(name) == after.of(name) for name in names)
+        if stay or names[0] not in running.kept_weights:
             continue
-        count = layer.nest.weight_elements
-        cycles, joules, on_chip = _move(spec, network, before, after, layer.name, there)
+        moved = True
+        count = max(elements[name] for name in names)
+        moves = [_move(spec, network, before, after, name, there) for name in names]
+        cycles, joules, on_chip = next((move for move in moves if move[2]), moves[0])
         if on_chip or not inner.serial:
-            arrivals[layer.name] = cycles * count
+            arrivals[names[0]] = cycles * count
         else:
             waited += cycles * count
         energy += joules * count

@@ -5,23 +5,38 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
+import onnx
 import pytest
 
 from npubench.errors import MappingError
 from npubench.frontend import load_network
-from npubench.ir import LoopNest, MacLayer, Network, PrecisionPlan, Role, Tensor, parse_format
+from npubench.ir import (
+    LoopNest,
+    MacLayer,
+    Network,
+    PrecisionPlan,
+    Role,
+    Tensor,
+    parse_format,
+    parse_precision,
+)
 from npubench.machines.array.cost import cost_network
 from npubench.machines.array.keeping import QUARTERS, map_kept
 from npubench.machines.array.machine import ArrayMachine
-from npubench.machines.array.mapping import map_network, weight_bits
+from npubench.machines.array.mapping import map_network
 from npubench.machines.array.spec import ArraySpec
+from npubench.machines.array.switching import mode_switch
+from npubench.machines.array.weights import held_weights
 from npubench.machines.protocol import Cost, Objective
 from npubench.machines.registry import build_machine
 from npubench.specs.catalog import WorkloadEntry, find_spec, find_workload
 from npubench.specs.header import apply_knobs
+from tests.frontend.onnx_text import model
 
 SEVEN = (
     *("resnet50", "mobilenet_v2", "vgg16", "inception_v3", "yolov3", "bert_base"),
@@ -54,23 +69,28 @@ def small(cmem: int, vmem: int, bandwidth: int, mode: str) -> ArrayMachine:
     )
 
 
-def chain(widths: list[int], rows: int) -> Network:
-    """Products one after another: ``rows`` x widths[i] times widths[i] x widths[i + 1]."""
+def chain(widths: list[int], rows: int, shared: Mapping[int, int] | None = None) -> Network:
+    """Products one after another: ``rows`` x widths[i] times widths[i] x widths[i + 1].
+
+    Args:
+        shared: layers, by number, that multiply another one's weights.
+    """
     fp32 = parse_format("fp32")
     tensors = {"t0": Tensor("t0", (1, rows, widths[0]), fp32, Role.INPUT)}
     layers = []
     for i, (c, k) in enumerate(itertools.pairwise(widths)):
-        tensors[f"w{i}"] = Tensor(f"w{i}", (c, k), fp32, Role.WEIGHT)
+        weight = f"w{(shared or {}).get(i, i)}"
+        tensors.setdefault(weight, Tensor(weight, (c, k), fp32, Role.WEIGHT))
         tensors[f"t{i + 1}"] = Tensor(f"t{i + 1}", (1, rows, k), fp32)
         layers.append(
             MacLayer(
                 name=f"l{i}",
                 op="MatMul",
-                inputs=(f"t{i}", f"w{i}"),
+                inputs=(f"t{i}", weight),
                 outputs=(f"t{i + 1}",),
                 nest=LoopNest(OX=rows, K=k, C=c, input_extent=(1, 1, rows)),
                 data=f"t{i}",
-                weight=f"w{i}",
+                weight=weight,
             )
         )
     last = f"t{len(layers)}"
@@ -102,10 +122,12 @@ def check(built: ArrayMachine, network: Network, objective: Objective) -> tuple[
     mapping = map_kept(built.spec, network, plan, objective)
     found = figures(cost_network(built.spec, network, plan, mapping), objective)
     assert found <= of_set(built.spec, network, plan, objective, ())
-    bits = weight_bits(built.spec, network, plan)
+    held = held_weights(built.spec, network, plan)
     capacity = built.spec.chain("weight")[-2].capacity
     assert capacity is not None
-    taken = sum(bits[name] for name in mapping.kept_weights)
+    for one in held:  # weights that layers share stay for all of them or for none
+        assert len(mapping.kept_weights.intersection(one.layers)) in (0, len(one.layers))
+    taken = sum(one.bits for one in held if one.layers[0] in mapping.kept_weights)
     assert taken <= QUARTERS[0] * capacity.value / 4
     # What is kept is really used: the same set mapped by itself is the same mapping.
     assert found == of_set(
@@ -131,7 +153,7 @@ def gap(built: ArrayMachine, network: Network, objective: Objective) -> float:
     plan = built.legalise(network, None).executed
     found = check(built, network, objective)
     best = (math.inf, 0.0)
-    for kept in subsets(tuple(weight_bits(built.spec, network, plan))):
+    for kept in subsets(tuple(one.layers[0] for one in held_weights(built.spec, network, plan))):
         with suppress(MappingError):
             best = min(best, of_set(built.spec, network, plan, objective, kept))
     assert best <= found
@@ -203,3 +225,78 @@ def test_a_layer_that_gains_nothing_keeps_nothing() -> None:
 
 def subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [s for n in range(len(names) + 1) for s in itertools.combinations(names, n)]
+
+
+def test_weights_that_two_layers_share_take_their_room_once() -> None:
+    """2 MiB in BF16, of 3 MiB that weights may take: those of one layer, or of two that share."""
+    built = small(4, 1, 614, "base")
+    for objective in Objective:
+        kept = []
+        for shared in ({}, {1: 0}):
+            network = chain([1024, 1024, 1024], 8, shared)
+            plan = built.legalise(network, None).executed
+            check(built, network, objective)
+            kept.append(map_kept(built.spec, network, plan, objective).kept_weights)
+        apart, together = kept
+        assert len(apart) == 1
+        assert together == {"l0", "l1"}
+
+
+def test_shared_weights_stay_for_all_of_their_layers() -> None:
+    built = small(16, 4, 614, "base")
+    network = chain([512, 512, 256, 512, 512], 8, {3: 0})
+    plan = built.legalise(network, None).executed
+    (ends, *_) = held = held_weights(built.spec, network, plan)
+    assert [one.layers for one in held] == [("l0", "l3"), ("l1",), ("l2",)]
+    assert ends.bits == 512 * 512 * 16
+    one, both = (
+        map_network(built.spec, network, plan, kept=names) for names in (["l3"], ["l0", "l3"])
+    )
+    assert one.kept_weights == both.kept_weights == {"l0", "l3"}
+    assert cost_network(built.spec, network, plan, one) == cost_network(
+        built.spec, network, plan, both
+    )
+
+
+def test_weights_multiplied_in_two_formats_are_there_twice() -> None:
+    built = machine(mode="burst", quantize="converted")
+    network = chain([64, 64, 64], 8, {1: 0})
+    mixed = PrecisionPlan(parse_precision("bf16"), {"l1": parse_precision("w8a8")})
+    held = held_weights(built.spec, network, built.legalise(network, mixed).executed)
+    assert [(one.layers, one.bits) for one in held] == [
+        (("l0",), 64 * 64 * 16),
+        (("l1",), 64 * 64 * 8),
+    ]
+
+
+def test_a_tied_embedding_is_kept_once(tmp_path: Path) -> None:
+    """A table that words are gathered from, and that both ends of a network multiply."""
+    path = tmp_path / "tied.onnx"
+    onnx.save(
+        model(
+            "tied (int64[8] ids) => (float[8, 1000] z) <float[1000, 64] e> { x = Gather(e, ids)"
+            " t = Transpose<perm=[1, 0]>(e) y = MatMul(x, t) s = Softmax(y) u = MatMul(s, e)"
+            " z = MatMul(u, t) }"
+        ),
+        path,
+    )
+    network = load_network(path).network
+    assert network.parameters == 64_000
+    built = small(4, 1, 614, "base")
+    plan = built.legalise(network, None).executed
+    (held,) = held_weights(built.spec, network, plan)
+    assert len(held.layers) == 3
+    assert held.bits == 64_000 * 16
+    assert map_kept(built.spec, network, plan).kept_weights == set(held.layers)
+
+
+def test_a_switch_brings_shared_weights_once() -> None:
+    """Fetched for the first layer that multiplies them; the second one finds them there."""
+    built = machine(quantize="fetched")
+    eight = PrecisionPlan(parse_precision("w8a8"))
+    fetched = []
+    for shared in ({}, {1: 0}):
+        network = chain([64, 64, 64], 8, shared)
+        plan = built.legalise(network, None).executed
+        fetched.append(mode_switch(built.spec, network, plan, eight).fetched)
+    assert fetched == [2 * 64 * 64, 64 * 64]
