@@ -32,8 +32,13 @@ def distinct_nests(path: Path) -> tuple[list[LoopNest], int]:
     return square, len(nests) - len(square)
 
 
-def write_onnx(nests: Sequence[LoopNest], path: Path) -> None:
-    """Independent convolutions of these shapes: shapes only, no weights."""
+def write_onnx(nests: Sequence[LoopNest], path: Path, sum_bits: int | None = None) -> None:
+    """Independent convolutions of these shapes: shapes only, no weights.
+
+    Args:
+        sum_bits: width of partial sums, as an attribute of each node that ZigZag reads; without it
+            ZigZag takes twice the width of activations, whatever the machine's accumulators are.
+    """
     nodes, inputs, outputs = [], [], []
     for index, nest in enumerate(nests):
         n = nest
@@ -49,6 +54,7 @@ def write_onnx(nests: Sequence[LoopNest], path: Path) -> None:
         inputs += infos[:2]
         outputs.append(infos[2])
         ends = [_pad_end(n, axis) for axis in (1, 2)]
+        width = {} if sum_bits is None else {"output_size": sum_bits}
         nodes.append(
             helper.make_node(
                 "Conv",
@@ -60,6 +66,7 @@ def write_onnx(nests: Sequence[LoopNest], path: Path) -> None:
                 pads=[*n.pad_begin[1:], *ends],
                 group=n.G,
                 dilations=[1, 1],
+                **width,
             )
         )
     graph = helper.make_graph(nodes, "layers", inputs, outputs)

@@ -30,6 +30,7 @@ from npubench.ir import LoopNest
 
 HERE = Path(__file__).resolve().parent
 ZIGZAG_HARDWARE = HERE / "zigzag_ws32x32_int8.yaml"
+SUM_BITS = 32  # of the accumulators of `ws32x32_int8`
 ZIGZAG_MAPPING = HERE / "zigzag_ws32x32_int8.mapping.yaml"
 SCALESIM_HARDWARE = HERE / "scalesim_ws32x32.yaml"
 NETWORKS = {
@@ -89,7 +90,7 @@ class Peer:
     def write(self, nest: LoopNest, path: Path) -> Path:
         """A file of this layer alone, as the peer reads it."""
         if self.tool == "zigzag":
-            write_onnx([nest], path.with_suffix(".onnx"))
+            write_onnx([nest], path.with_suffix(".onnx"), sum_bits=SUM_BITS)
             return path.with_suffix(".onnx")
         write_topology([nest], path.with_suffix(".csv"))
         return path.with_suffix(".csv")

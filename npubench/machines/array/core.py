@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from npubench.machines.array.extents import Shape
 
-__all__ = ["Core", "CoreWork", "Geometry", "IntArray", "Split", "exact", "splits"]
+__all__ = ["BoolArray", "Core", "CoreWork", "Geometry", "IntArray", "Split", "exact", "splits"]
 
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,13 @@ class Core(Protocol):
     @property
     def steps(self) -> tuple[int, int]:
         """(K, C) that fill the array once: tiles in other steps leave part of it empty."""
+        ...
+
+    def stays(self, k: IntArray, c: IntArray) -> BoolArray | None:
+        """Whether tiles' weights stay in the PEs while those of the next tile are the same.
+
+        None where they never do: every tile loads its own.
+        """
         ...
 
     @property

@@ -30,6 +30,8 @@ __all__ = [
     "conversion_cycles",
     "cycles_per_bit",
     "finished_bits",
+    "held_bits",
+    "leaving_bits",
     "next_memories",
     "overlapped_operands",
     "whole",
@@ -231,8 +233,10 @@ class Resources:
             revisit = out + back
             leave = self._write(outer, finished_bits(outer, bits))
             if memory is not None:
-                leave = leave + self._read(memory, finished_bits(memory, bits))
+                leave = leave + self._read(memory, leaving_bits(memory, bits))
             finished = self._waited_for(memory, leave) - revisit
+            if memory is None and bits.sums is not None and bits.sums.first_read:
+                finished = finished + self._read(outer, bits.sums.first_read)
         return Flow(vectors["input"], vectors["weight"], revisit, finished)
 
     def _converted(
@@ -279,7 +283,25 @@ class Resources:
 
 def finished_bits(memory: MemorySpec, bits: OperandBits) -> int:
     """Width of a finished output in a memory: accumulators keep the full sum."""
-    return bits.partial if tuple(memory.operands) == ("output",) else bits.output
+    return bits.partial if _outputs_alone(memory) else bits.output
+
+
+def held_bits(memory: MemorySpec, bits: OperandBits) -> int:
+    """Room of an output in a memory."""
+    if bits.sums is not None and _outputs_alone(memory):
+        return bits.sums.held
+    return finished_bits(memory, bits)
+
+
+def leaving_bits(memory: MemorySpec, bits: OperandBits) -> int:
+    """Width at which a finished output is read when it leaves a memory."""
+    if bits.sums is not None and _outputs_alone(memory):
+        return bits.sums.leaving
+    return finished_bits(memory, bits)
+
+
+def _outputs_alone(memory: MemorySpec) -> bool:
+    return tuple(memory.operands) == ("output",)
 
 
 def next_memories(

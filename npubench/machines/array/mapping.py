@@ -19,6 +19,7 @@ from npubench.machines.array.nests import DoesNotFitError, SearchCounts, nondomi
 from npubench.machines.array.search import LayerSearch
 from npubench.machines.array.space import ArrayCost, build_cores, build_levels, feeding_flow
 from npubench.machines.array.spec import ArraySpec, MemorySpec, PEFormatSpec
+from npubench.machines.array.sums import with_sums
 from npubench.machines.array.tiles import LayerTiles, OperandBits, one
 from npubench.machines.array.weights import format_of, held_weights, layer_weight_bits
 from npubench.machines.array.work import NestWork, measure
@@ -248,6 +249,7 @@ class _Placer:
             partial=fmt.accumulator_bits,
             stored_weight=stored_bits(self.spec.quantization_unit, self.network, layer, name),
         )
+        bits = with_sums(self.spec, layer.nest, bits)
         resident = self._resident(layer)
         reserved = self._reserved(layer)
         loaded = layer.name not in self.kept and self._trips_share_weights(layer, fmt, reserved)

@@ -93,6 +93,8 @@ class Part:
         cut: pieces of the candidates.
         retained: (row, operand) of the choices that follow these rows in ``crossing`` and
             ``bound``: the same tile and order, the operand retained by the next memory.
+        weights: of the last memory, what the array loads of them where those that a tile shares
+            with the one before stay in the PEs: one row an order, one column a candidate.
     """
 
     whole: Extents
@@ -102,6 +104,7 @@ class Part:
     bound: FloatArray
     cut: Sequence[Cut]
     retained: tuple[tuple[int, str], ...] = ()
+    weights: IntArray | None = None
 
     def choice(self, index: int) -> tuple[Extents, str, str]:
         """(tile, order, retained operand) of a row."""
@@ -142,7 +145,7 @@ class PartMaker:
         self.counts.considered += 1 if everything_fits else 0
         cut = cuts(whole, table)
         if depth + 1 == len(self.levels):
-            return Part(whole, table, orders, crossing, crossing, cut)
+            return Part(whole, table, orders, crossing, crossing, cut, weights=traffic["weight"])
         inner = self.levels[depth + 1]
         least, own = self._inside(depth + 1, table, cut)
         every = len(orders)
@@ -219,8 +222,26 @@ class PartMaker:
         return np.asarray(np.concatenate(costs).min(axis=0)[ON_TOP])
 
     def array_cost(self, core: Core, part: Part) -> FloatArray:
-        """Array cost summed over all pieces of each candidate tiling, ragged ones as they are."""
-        return self._array((core,), part.table, part.cut)
+        """Array cost summed over all pieces of each candidate tiling, ragged ones as they are.
+
+        Orders one after another, candidates within.
+        """
+        cost = np.tile(self._array((core,), part.table, part.cut), (len(part.orders), 1))
+        stays = core.stays(part.table[3], part.table[4])
+        if part.weights is None or stays is None:
+            return np.asarray(cost)
+        loaded = np.zeros_like(part.table[3])
+        for piece in part.cut:
+            loaded[piece.rows] += piece.count * self.tiles.distinct(piece.table)["weight"]
+        spared = (loaded - part.weights) * stays
+        return np.asarray(cost - spared.reshape(-1, 1) * self._weight_cost(core))
+
+    def _weight_cost(self, core: Core) -> FloatArray:
+        """The vector of one weight that the array loads."""
+        work, table = core.work(*one(UNIT)), one(UNIT)
+        none = replace(work, weight_words=work.weight_words * 0, held_writes=work.held_writes * 0)
+        more = self.core_cost(core, work, table) - self.core_cost(core, none, table)
+        return np.asarray(more[0] / work.weight_words[0])
 
     def _array(self, cores: tuple[Core, ...], table: Table, cut: Sequence[Cut]) -> FloatArray:
         """The same; of several variants the least of each piece and column."""

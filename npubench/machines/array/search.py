@@ -306,8 +306,7 @@ class LayerSearch:
 
     def _exact(self, part: Part, core: Core) -> FloatArray:
         """Cost vectors of the last level's choices with one variant of the array."""
-        cost = self._maker.array_cost(core, part)
-        return np.asarray(part.crossing + np.tile(cost, (len(part.orders), 1)))
+        return np.asarray(part.crossing + self._maker.array_cost(core, part))
 
 
 def _nest(part: Part, variant: int, index: int) -> Nest:

@@ -20,7 +20,7 @@ from npubench.machines.array.flows import (
     Resources,
     conversion_cycles,
     cycles_per_bit,
-    finished_bits,
+    held_bits,
     next_memories,
 )
 from npubench.machines.array.nests import Level, nondominated
@@ -29,6 +29,7 @@ from npubench.machines.array.spec import ArraySpec, MemorySpec, PEFormatSpec
 from npubench.machines.array.systolic import Dataflow, Drain, StationaryLoad, SystolicCore
 from npubench.machines.array.tiles import OperandBits, Table, mapped
 from npubench.machines.array.unrolled import (
+    MOST_UNROLLINGS,
     PERegisters,
     UnrolledCore,
     fastest_unrollings,
@@ -172,7 +173,7 @@ def build_levels(
                 operands=operands,
                 room_bits=max(0, room),
                 double_buffered=memory.double_buffered,
-                bits=_in_lanes(memory, replace(bits, output=finished_bits(memory, bits))),
+                bits=_in_lanes(memory, replace(bits, output=held_bits(memory, bits))),
                 flow=resources.between(memory, next_memories(spec, memory, operands), bits),
                 streams=streams and not levels,
             )
@@ -251,6 +252,8 @@ def _unrolled_cores(spec: ArraySpec, fmt: PEFormatSpec, shape: Shape) -> list[Un
         array.cols.integer,
         array.unrolling.rows,
         array.unrolling.cols,
+        # ZigZag's rules for sums (`with_sums`) are those of one unrolling.
+        1 if spec.counting == "zigzag" else MOST_UNROLLINGS,
     )
     kept_loops = tuple(str(dim) for dim in array.unrolling.kept)
     return [

@@ -28,7 +28,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from npubench.machines.array.core import CoreWork, Geometry, IntArray, Split, exact
+from npubench.machines.array.core import BoolArray, CoreWork, Geometry, IntArray, Split, exact
 from npubench.machines.array.extents import Shape
 
 __all__ = ["Dataflow", "Drain", "StationaryLoad", "SystolicCore", "ceil_div"]
@@ -107,6 +107,11 @@ class SystolicCore:
             Dataflow.OUTPUT_STATIONARY: (k_fill, g.packed_rows),
             Dataflow.INPUT_STATIONARY: (g.packed_cols, c_fill),
         }[self.dataflow]
+
+    def stays(self, k: IntArray, c: IntArray) -> BoolArray | None:
+        """See `Core.stays`."""
+        del k, c
+        return None
 
     @property
     def note(self) -> str:

@@ -18,7 +18,17 @@ import numpy.typing as npt
 from npubench.machines.array.core import IntArray, exact
 from npubench.machines.array.extents import Extents, Shape
 
-__all__ = ["ORDERS", "LayerTiles", "OperandBits", "Table", "Words", "mapped", "one", "tile_sizes"]
+__all__ = [
+    "ORDERS",
+    "LayerTiles",
+    "OperandBits",
+    "SumBits",
+    "Table",
+    "Words",
+    "mapped",
+    "one",
+    "tile_sizes",
+]
 
 ORDERS = tuple(permutations("MKC"))  # outermost first; M stands for B, Y and X
 USES = {"input": "MC", "weight": "KC", "output": "MK"}
@@ -33,6 +43,29 @@ Table = tuple[IntArray, IntArray, IntArray, IntArray, IntArray]
 
 
 @dataclass(frozen=True, slots=True)
+class SumBits:
+    """Bits of a sum in the memory where sums of the array end, for other rules than our own.
+
+    Attributes:
+        held: room it takes.
+        first_read: read before it is written for the first time.
+        leaving: read when it is finished and leaves.
+        at_once: output channels side by side in the columns, each of which has room of its own.
+        columns: all of them, used or not.
+    """
+
+    held: int
+    first_read: int
+    leaving: int
+    at_once: int
+    columns: int
+
+    def channels(self, k: IntArray) -> IntArray:
+        """Channels for which there would be room where so many are held."""
+        return -(-k // self.at_once) * self.columns
+
+
+@dataclass(frozen=True, slots=True)
 class OperandBits:
     """Bits an element takes, by operand.
 
@@ -41,6 +74,7 @@ class OperandBits:
         partial: of an unfinished output.
         stored_weight: of a weight off chip, where a unit on chip converts it; None where it comes
             as the array takes it.
+        sums: in a memory of outputs alone; None where full sums are held and leave.
     """
 
     input: int
@@ -48,6 +82,7 @@ class OperandBits:
     output: int
     partial: int
     stored_weight: int | None = None
+    sums: SumBits | None = None
 
     def of(self, operand: str) -> int:
         """The width of ``input``, ``weight`` or ``output``."""
@@ -132,6 +167,8 @@ class LayerTiles:
         if "weight" in operands:
             total = total + k * c * self.shape.kernel * bits.weight
         if "output" in operands:
+            if bits.sums is not None and operands == {"output"}:
+                k = bits.sums.channels(k)
             total = total + b * nest.OZ * y * x * k * bits.output
         return exact(total * groups)
 

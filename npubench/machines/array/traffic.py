@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from npubench.machines.array.flows import finished_bits
+from npubench.machines.array.flows import finished_bits, leaving_bits
 from npubench.machines.array.mapping import ArrayMapping, MappedLayer, home_memory
 from npubench.machines.array.spec import ArraySpec, MemorySpec, Operand
 from npubench.machines.array.tiles import OperandBits
@@ -235,16 +235,17 @@ def _output_traffic(spec: ArraySpec, layer: MappedLayer, trips: int, ports: Port
     partial, full = _output_lanes(chain[0], bits)
     ports.written[chain[0].name, "output"] += again * partial + finished * full
     ports.read[chain[0].name, "output"] += again * partial
+    if bits.sums is not None and bits.sums.first_read:
+        ports.read[chain[0].name, "output"] += finished * chain[0].lane_bits(bits.sums.first_read)
     for inner, outer in pairwise(chain):
         # What comes back for more is read outside and written inside again.
         again = layer.work.boundaries[inner.name].output * trips - finished
-        (partial, full), (partial_out, full_out) = (
-            _output_lanes(memory, bits) for memory in (inner, outer)
-        )
+        partial, _ = _output_lanes(inner, bits)
+        partial_out, full_out = _output_lanes(outer, bits)
         ways = (
             (again, (partial, 0, 0, partial_out)),
             (again, (0, partial, partial_out, 0)),
-            (finished, (full, 0, 0, full_out)),
+            (finished, (inner.lane_bits(leaving_bits(inner, bits)), 0, 0, full_out)),
         )
         for words, widths in ways:
             ports.cross(Crossing(inner, outer, "output", words, *widths, serial=inner.serial))

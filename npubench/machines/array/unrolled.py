@@ -17,11 +17,12 @@ from math import prod
 import numpy as np
 
 from npubench.ir import LOOP_DIMS
-from npubench.machines.array.core import CoreWork, IntArray, exact
+from npubench.machines.array.core import BoolArray, CoreWork, IntArray, exact
 from npubench.machines.array.extents import Shape
 from npubench.machines.array.tiles import mapped
 
 __all__ = [
+    "MOST_UNROLLINGS",
     "Kept",
     "PERegisters",
     "UnrolledCore",
@@ -29,6 +30,10 @@ __all__ = [
     "fastest_unrollings",
     "kept_options",
 ]
+
+
+# Unrollings of a layer that the search looks at.
+MOST_UNROLLINGS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ def fastest_unrollings(
     cols: int,
     row_dims: tuple[str, ...],
     col_dims: tuple[str, ...],
-    keep: int = 16,
+    keep: int = MOST_UNROLLINGS,
 ) -> tuple[Unrolling, ...]:
     """The unrollings of fewest cycles, product over loops of ceil(bound / factor), best first.
 
@@ -173,8 +178,9 @@ class UnrolledCore:
             and reads each input once, without it every product fetches its input.
         sums_in_pe: whether partial sums of the kept loops are added up inside the PE.
         skewed: whether operands enter as in a systolic array, one row and column a cycle.
-        holds_inputs: whether an input that the next product needs too is not read again, as ZigZag
-            counts: where a tile has one row of outputs, output channels follow each other with it.
+        holds_inputs: whether what the next product needs too is not read again, as ZigZag counts:
+            an input, where a tile has one row of outputs and output channels follow each other with
+            it; weights, from tile to tile.
     """
 
     shape: Shape
@@ -245,6 +251,15 @@ class UnrolledCore:
         del y, x, k, c
         sides = prod(self.unrolling.rows.values()) + prod(self.unrolling.cols.values())
         return np.zeros_like(b), np.full_like(b, sides - 2 if self.skewed else 0)
+
+    def stays(self, k: IntArray, c: IntArray) -> BoolArray | None:
+        """See `Core.stays`: as ZigZag counts, where the PEs have all weights of a tile at once."""
+        of, bounds = self.unrolling.of, self.shape.nest.bounds
+        kernel = prod(-(-bounds[dim] // of(dim)) for dim in ("FZ", "FY", "FX"))
+        if not self.holds_inputs or kernel > 1 or bounds["G"] > of("G"):
+            return None
+        outputs, inputs = self.kept.outputs * of("K"), self.kept.inputs * of("C")
+        return np.asarray((k <= outputs) & (c <= inputs))
 
     @property
     def weight_copies(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from npubench.machines.array.core import Core
 from npubench.machines.array.extents import Extents
@@ -98,11 +98,19 @@ def measure(
         for name, words in part.boundaries.items():
             boundaries[name] = boundaries.get(name, Words()).plus(words.times(count))
     first = inner[0][1]
+    held_writes = sum(count * part.held_writes for count, part in inner)
+    table = one(nest.tile)
+    stays = cores[first.variant].stays(table[3], table[4]) if len(levels) == 1 else None
+    if stays is not None and stays[0]:
+        # Weights that are in the PEs from the tile before are not loaded again.
+        changed = crossing(frozenset({"weight"})).weight
+        held_writes = held_writes * changed // core.weight
+        core = replace(core, weight=changed)
     return NestWork(
         compute=sum(count * part.compute for count, part in inner),
         load=sum(count * part.load for count, part in inner),
         skew=sum(count * part.skew for count, part in inner),
-        held_writes=sum(count * part.held_writes for count, part in inner),
+        held_writes=held_writes,
         core=core,
         boundaries=boundaries,
         tiles=(LevelTile(level.name, nest.tile, nest.order), *first.tiles),

@@ -1,0 +1,45 @@
+"""Room and reads of sums in accumulators by ZigZag's rules, where a spec asks for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from npubench.ir import LoopNest
+from npubench.machines.array.spec import ArraySpec
+from npubench.machines.array.tiles import OperandBits, SumBits
+from npubench.machines.array.unrolled import fastest_unrollings
+
+__all__ = ["with_sums"]
+
+_REDUCED = ("C", "FZ", "FY", "FX")
+
+
+def with_sums(spec: ArraySpec, nest: LoopNest, bits: OperandBits) -> OperandBits:
+    """Widths of a layer's operands, and of its sums where ZigZag's rules hold.
+
+    ZigZag 3.9.1 (its memory allocator and cost model, found by running it):
+
+    * while a loop over time adds to outputs, a sum takes its own width in the accumulators, and
+      every writing of one, the first included, goes with a read;
+    * where the array adds everything at once, outputs are finished: they take their own width
+      there, and none is read before it leaves;
+    * either way they leave packed, at their own width;
+    * every column has room of its own, which nobody else can use.
+    """
+    if spec.counting != "zigzag":
+        return bits
+    form = spec.array.unrolling
+    assert form is not None  # this counting goes with an unrolled array
+    columns = spec.array.cols.integer
+    best = fastest_unrollings(
+        nest.bounds, spec.array.rows.integer, columns, form.rows, form.cols, keep=1
+    )[0]
+    over_time = any(nest.bounds[dim] > best.of(dim) for dim in _REDUCED)
+    sums = SumBits(
+        held=bits.partial if over_time else bits.output,
+        first_read=bits.partial if over_time else 0,
+        leaving=bits.output,
+        at_once=best.cols.get("K", 1),
+        columns=columns,
+    )
+    return replace(bits, sums=sums)
