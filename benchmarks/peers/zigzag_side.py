@@ -23,10 +23,15 @@ from zigzag.stages.evaluation.cost_model_evaluation import (  # type: ignore[imp
 
 
 class Watch:
-    """What passes a `CostModelStage`: how many mappings, and the least cycles among them."""
+    """What passes a `CostModelStage`: how many mappings, the least cycles and energy among them.
+
+    Attributes:
+        order: temporal loops of the first mapping of least energy.
+    """
 
     def __init__(self) -> None:
-        self.count, self.least_cycles = 0, float("inf")
+        self.count, self.least_cycles, self.least_energy = 0, float("inf"), float("inf")
+        self.order = ""
 
     def attach(self) -> None:
         """Look at every result as it is yielded; nothing about the search changes."""
@@ -36,9 +41,18 @@ class Watch:
             for found, extra in run(stage):
                 self.count += 1
                 self.least_cycles = min(self.least_cycles, float(found.latency_total2))
+                if found.energy_total < self.least_energy:
+                    self.least_energy, self.order = found.energy_total, order_of(found)
                 yield found, extra
 
         CostModelStage.run = watched
+
+
+def order_of(found: Any) -> str:
+    """Temporal loops of a result, innermost first: ``K2 OY56 C2``."""
+    levels = found.temporal_mapping.mapping_dic_stationary
+    (inputs,) = (loops for operand, loops in levels.items() if str(operand) == "I")
+    return " ".join(f"{dim}{size}" for level in inputs for dim, size in level)
 
 
 def main() -> int:
@@ -71,6 +85,7 @@ def main() -> int:
             "energy_pj": found["energy"]["energy_total"],
             "cycles": sum(found["latency"][part] for part in parts),
             "least_cycles": watch.least_cycles,
+            "order": watch.order,
             "candidates": watch.count,
             "cpu_s": now - spent,
             "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,

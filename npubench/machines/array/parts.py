@@ -228,11 +228,12 @@ class PartMaker:
         """
         cost = np.tile(self._array((core,), part.table, part.cut), (len(part.orders), 1))
         stays = core.stays(part.table[3], part.table[4])
-        if part.weights is None or stays is None:
+        if part.weights is None or stays is None or not stays.any():
             return np.asarray(cost)
         loaded = np.zeros_like(part.table[3])
         for piece in part.cut:
-            loaded[piece.rows] += piece.count * self.tiles.distinct(piece.table)["weight"]
+            loaded[piece.rows] += piece.count * piece.table[3] * piece.table[4]
+        loaded *= self.tiles.shape.nest.G * self.tiles.shape.kernel
         spared = (loaded - part.weights) * stays
         return np.asarray(cost - spared.reshape(-1, 1) * self._weight_cost(core))
 

@@ -1,4 +1,7 @@
-"""Room and reads of sums in accumulators by ZigZag's rules, where a spec asks for them."""
+"""Room and reads of sums in accumulators by ZigZag's rules, where a spec asks for them.
+
+The other rules of ``counting: zigzag`` are in `registers` and `unrolled` (docs/models.md has all).
+"""
 
 from __future__ import annotations
 

@@ -107,7 +107,9 @@ def test_every_row_equals_zigzag(name: str) -> None:
 
 def test_all_rows_are_there() -> None:
     assert sum(TABLES.values()) == 79
-    assert sorted(TABLES) == sorted(path.name for path in ORACLE.glob("*.csv"))
+    # The table of single layers has tests of its own, `test_zigzag_layers`.
+    there = {path.name for path in ORACLE.glob("*.csv")} - {"search_layers.csv"}
+    assert sorted(TABLES) == sorted(there)
 
 
 def totals(name: str) -> float:

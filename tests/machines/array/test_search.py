@@ -118,10 +118,12 @@ def every_nest(
     for tile in candidates:
         parts = list(combinations(whole, tile))
         inner = [list(every_nest(tiles, cores, levels[1:], piece)) for piece, _ in parts]
-        # Orders that move the same words are one.
+        # Orders that move the same words are one; the array may keep weights from tile to tile.
+        stays = cores[0].stays(*one(tile)[3:]) is not None
+        moved = level.operands | {"weight"} if stays else level.operands
         orders = {
             (
-                tiles.crossing(whole, tile, "".join(order), level.operands),
+                tiles.crossing(whole, tile, "".join(order), moved),
                 last_loop(whole, tile, order),
             ): order
             for order in ORDERS
@@ -164,12 +166,13 @@ def price(
     levels: tuple[Level, ...],
     tiles: LayerTiles,
     nest: Nest,
+    bits: OperandBits = BITS,
 ) -> tuple[float, float]:
     """(cycles, joules) of a nest by the way results are reported, not by the search's columns."""
     work = measure(tiles, cores, levels, nest)
     core = cores[work.variant]
     row = np.empty(0)  # the search's columns are not asked
-    mapped = MappedLayer(core, work, (0, 0), BITS, "int8", frozenset(), 0, SearchCounts(), row)
+    mapped = MappedLayer(core, work, (0, 0), bits, "int8", frozenset(), 0, SearchCounts(), row)
     ports = mac_traffic(spec, mapped, 1, 0)
     clock = np.array([spec.clock.value])
     needed = [
@@ -185,21 +188,21 @@ def price(
     for memory in spec.memories:
         read, written = ports.bits(memory.name)
         joules += read * memory.read_energy.value + written * memory.write_energy.value
-    for _, quantity, bits in register_use(spec, fmt, BITS, core, macs, work.held_writes):
-        joules += bits * quantity.value
+    for _, quantity, moved in register_use(spec, fmt, bits, core, macs, work.held_writes):
+        joules += moved * quantity.value
     return cycles, joules
 
 
 def space_of(
-    spec: ArraySpec, nest: LoopNest
+    spec: ArraySpec, nest: LoopNest, bits: OperandBits = BITS
 ) -> tuple[LayerTiles, tuple[Core, ...], tuple[Level, ...]]:
     resources, shape, fmt = Resources(spec), Shape(nest), spec.array.formats["int8"]
-    flow = feeding_flow(spec, resources, BITS)
-    cost = ArrayCost(spec, fmt, BITS, resources, flow, frozenset())
+    flow = feeding_flow(spec, resources, bits)
+    cost = ArrayCost(spec, fmt, bits, resources, flow, frozenset())
     levels = build_levels(
         spec,
         resources,
-        BITS,
+        bits,
         home=None,
         resident=frozenset(),
         reserved_bits=0,
