@@ -89,7 +89,9 @@ def test_every_network_is_there() -> None:
 
 
 def test_zigzags_best_mapping_costs_here_what_it_says() -> None:
-    for row in rows():
+    told = [row for row in rows() if row.order]
+    assert len(told) >= 37
+    for row in told:
         ours = evaluate(row.nest, parse_order(row.order), MACHINE, "zigzag").energy_j * 1e12
         assert ours == pytest.approx(row.pj, rel=1e-9), row
 
@@ -114,7 +116,7 @@ def test_no_layer_is_above_zigzags_best(network: str, monkeypatch: pytest.Monkey
             # ZigZag rounds fills, tiles and accesses to whole numbers.
             assert found.pj == pytest.approx(theirs, rel=2.1e-4), row
             exact += found.pj == pytest.approx(theirs, rel=1e-9)
-    least = {"resnet18": 10, "alexnet": 2, "bert_base": 5, "mobilenet_v2": 12, "resnet50": 18}
+    least = {"resnet18": 10, "alexnet": 2, "bert_base": 6, "mobilenet_v2": 12, "resnet50": 18}
     assert exact >= least[network]
 
 

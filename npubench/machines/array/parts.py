@@ -141,7 +141,7 @@ class PartMaker:
         table, everything_fits = self._fitting(level, whole, kept)
         orders = ORDERS[:1] if everything_fits else _orders(level.operands)
         traffic = self.tiles.traffic(whole, table, orders)
-        crossing = self._crossing(level, traffic, level.operands - {kept})
+        crossing = self._crossing(level, traffic, level.operands - {kept}, whole)
         self.counts.considered += 1 if everything_fits else 0
         cut = cuts(whole, table)
         if depth + 1 == len(self.levels):
@@ -163,7 +163,7 @@ class PartMaker:
             rows = np.flatnonzero(shared & self._holds_whole(inner, table, operand))
             if not rows.size:
                 continue
-            once = crossing + self._crossing(inner, traffic, frozenset({operand}))
+            once = crossing + self._crossing(inner, traffic, frozenset({operand}), whole)
             crossings.append(once[rows])
             if inner.operands == {operand} and depth + 2 == len(self.levels):
                 # A last memory of nothing else cuts nothing then: the array runs these very tiles.
@@ -299,13 +299,24 @@ class PartMaker:
         return (b, y, x, k, c), False
 
     def _crossing(
-        self, level: Level, traffic: Mapping[str, IntArray], operands: frozenset[str]
+        self,
+        level: Level,
+        traffic: Mapping[str, IntArray],
+        operands: frozenset[str],
+        whole: Extents,
     ) -> FloatArray:
         """Cost vectors of words over a level's own boundary: orders one after another."""
         cost = np.zeros((traffic["input"].size, self.resources.count))
         for operand in ("input", "weight", "output"):
             if operand in operands:
                 cost += traffic[operand].reshape(-1, 1) * _of(level, operand)
+        if level.bits.sums is not None and "output" in operands:
+            # By ZigZag's rules the last way out of sums that were out before, and the first way in,
+            # are like the others: what finished outputs are spared is taken back, in equal shares.
+            outputs, channels = self.tiles.outputs(whole), self.tiles.shape.extents.c
+            again = (traffic["output"] > outputs) | (whole.c < channels)
+            share = again.reshape(-1, 1) * (outputs * whole.c / channels)
+            cost -= share * level.flow.finished
         return cost
 
 

@@ -188,6 +188,7 @@ def _in_lanes(memory: MemorySpec, bits: OperandBits) -> OperandBits:
         input=memory.lane_bits(bits.input),
         weight=memory.lane_bits(bits.weight),
         output=memory.lane_bits(bits.output),
+        partial=memory.lane_bits(bits.partial),
     )
 
 

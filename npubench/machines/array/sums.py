@@ -27,7 +27,9 @@ def with_sums(spec: ArraySpec, nest: LoopNest, bits: OperandBits) -> OperandBits
     * where the array adds everything at once, outputs are finished: they take their own width
       there, and none is read before it leaves;
     * either way they leave packed, at their own width;
-    * every column has room of its own, which nobody else can use.
+    * every column has room of its own, which nobody else can use;
+    * further out, outputs of which sums are still to come take the width of sums, and so do all
+      their ways in and out, the first one in and the last one out included.
     """
     if spec.counting != "zigzag":
         return bits

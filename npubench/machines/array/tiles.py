@@ -46,6 +46,9 @@ Table = tuple[IntArray, IntArray, IntArray, IntArray, IntArray]
 class SumBits:
     """Bits of a sum in the memory where sums of the array end, for other rules than our own.
 
+    With it, a tile without all input channels holds sums at their own width in other memories too,
+    and sums that leave to come back cross at that width every time, in and out.
+
     Attributes:
         held: room it takes.
         first_read: read before it is written for the first time.
@@ -167,9 +170,12 @@ class LayerTiles:
         if "weight" in operands:
             total = total + k * c * self.shape.kernel * bits.weight
         if "output" in operands:
+            width: int | IntArray = bits.output
             if bits.sums is not None and operands == {"output"}:
                 k = bits.sums.channels(k)
-            total = total + b * nest.OZ * y * x * k * bits.output
+            elif bits.sums is not None:
+                width = np.where(c < self.shape.extents.c, bits.partial, bits.output)
+            total = total + b * nest.OZ * y * x * k * width
         return exact(total * groups)
 
     def traffic(

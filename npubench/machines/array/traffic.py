@@ -239,13 +239,16 @@ def _output_traffic(spec: ArraySpec, layer: MappedLayer, trips: int, ports: Port
         ports.read[chain[0].name, "output"] += finished * chain[0].lane_bits(bits.sums.first_read)
     for inner, outer in pairwise(chain):
         # What comes back for more is read outside and written inside again.
-        again = layer.work.boundaries[inner.name].output * trips - finished
+        words = layer.work.boundaries[inner.name].output * trips
+        again, last = words - finished, finished
+        if bits.sums is not None and again:
+            again, last = words, 0
         partial, _ = _output_lanes(inner, bits)
         partial_out, full_out = _output_lanes(outer, bits)
         ways = (
             (again, (partial, 0, 0, partial_out)),
             (again, (0, partial, partial_out, 0)),
-            (finished, (inner.lane_bits(leaving_bits(inner, bits)), 0, 0, full_out)),
+            (last, (inner.lane_bits(leaving_bits(inner, bits)), 0, 0, full_out)),
         )
         for words, widths in ways:
             ports.cross(Crossing(inner, outer, "output", words, *widths, serial=inner.serial))
