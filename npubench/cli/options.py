@@ -39,6 +39,7 @@ __all__ = [
     "listed",
     "make_output",
     "read_dims",
+    "read_network_dims",
     "read_pairs",
 ]
 
@@ -279,14 +280,41 @@ def read_pairs(option: str, texts: Iterable[str] | None) -> dict[str, str]:
     return pairs
 
 
-def read_dims(texts: Iterable[str] | None) -> dict[str, int]:
-    """``NAME=N`` texts; raises OptionError where N is no whole number from 1."""
+def read_dims(texts: Iterable[str] | None, owner: str = "") -> dict[str, int]:
+    """``NAME=N`` texts; raises OptionError where N is no whole number from 1.
+
+    Args:
+        owner: what stands before each of them, for messages.
+    """
     pairs = read_pairs("--dim", texts)
     problems = [
-        Problem(f"--dim '{name}={value}': expected a whole number from 1")
+        Problem(f"--dim '{owner}{name}={value}': expected a whole number from 1")
         for name, value in pairs.items()
         if not (value.isascii() and value.isdecimal() and len(value) < 19 and int(value) >= 1)
     ]
     if problems:
         raise OptionError(*problems)
     return {name: int(value) for name, value in pairs.items()}
+
+
+def read_network_dims(texts: Iterable[str] | None) -> dict[str, dict[str, int]]:
+    """``[NETWORK=]NAME=N`` texts: dimensions by network, those of all networks under ``""``.
+
+    Raises:
+        OptionError: as `read_pairs` and `read_dims`; all at once.
+    """
+    by_network: dict[str, list[str]] = {}
+    for text in texts or ():
+        network, _, rest = text.partition("=")
+        own = "=" in rest
+        by_network.setdefault(network.strip() if own else "", []).append(rest if own else text)
+    found: dict[str, dict[str, int]] = {}
+    problems: list[Problem] = []
+    for network, own_texts in by_network.items():
+        try:
+            found[network] = read_dims(own_texts, f"{network}=" if network else "")
+        except OptionError as error:
+            problems += error.problems
+    if problems:
+        raise OptionError(*problems)
+    return found

@@ -86,6 +86,26 @@ def serve(
             help="Precisions that a system chooses among, the base first. Repeatable.",
         ),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision",
+            envvar="NPUBENCH_PRECISION",
+            metavar="P",
+            help="The one precision of every system without --modes, as of run: w8a8, bf16, a "
+            "plan file, ... Default: the modes of its spec.",
+        ),
+    ] = None,
+    dim: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dim",
+            metavar="[NETWORK=]NAME=N",
+            callback=opt.listed("NPUBENCH_DIM"),
+            help="Value of a symbolic dimension, of all networks or of one. Repeatable. "
+            "[env var: NPUBENCH_DIM, separated by ;]",
+        ),
+    ] = None,
     dataset: Annotated[
         list[str] | None,
         typer.Option(
@@ -148,6 +168,8 @@ def serve(
         overrides=opt.read_pairs("--set", set_),
         keep_records=records is not None or any(chart != "load" for chart, _ in charts),
         modes=tuple(modes or ()),
+        precision=precision,
+        dims=opt.read_network_dims(dim),
         datasets=opt.read_pairs("--dataset", dataset),
         samples=samples,
     )

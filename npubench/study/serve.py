@@ -30,6 +30,7 @@ from npubench.study.serve_request import (
     Load,
     ServeRequest,
     adjust,
+    dims_of,
     modes_of,
     parse_loads,
     policies_of,
@@ -77,9 +78,11 @@ def open_system(
 ) -> Opened:
     """Run every network of a scenario on every NPU and in every mode of a spec."""
     names = tuple(network.name for network in scenario.networks)
+    dims = dims_of(request, names)
     services = build_services(
         ServiceRequest(
             workloads=names,
+            dims=dims,
             hardware=hardware,
             max_batch=scenario.batching.size if scenario.batching.kind != "none" else 1,
             modes=modes_of(request).get(hardware, {}),
@@ -91,7 +94,12 @@ def open_system(
         ),
         session,
     )
-    return Opened(services.table, services.policy, services.notes)
+    sizes = tuple(
+        f"{name}: {', '.join(f'{dim}={n}' for dim, n in own.items())}"
+        for name, own in dims.items()
+        if own
+    )
+    return Opened(services.table, services.policy, (*sizes, *services.notes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from npubench.errors import InputError, OptionError, Problem, did_you_mean
 from npubench.serving import Length, NetworkLoad, Scenario
 from npubench.study.axes import parse_axis
 
-__all__ = ["Load", "ServeRequest", "adjust", "modes_of", "parse_loads", "policies_of"]
+__all__ = ["Load", "ServeRequest", "adjust", "dims_of", "modes_of", "parse_loads", "policies_of"]
 
 _TIMES = "x"
 _PER_SECOND = ("rps", "/s", "1/s")
@@ -42,6 +42,9 @@ class ServeRequest:
         keep_records: keep a row per request of the first repetition.
         modes: ``HW=PRECISION,PRECISION``: precisions that a system chooses among, the base first,
             instead of the modes of its spec.
+        precision: the one precision of every system that ``modes`` does not name; None for the
+            modes of its spec.
+        dims: values of symbolic dimensions by network; those of every network under ``""``.
         datasets: data set to measure a network's accuracy on, by network.
         samples: how many of its samples; None for all.
     """
@@ -60,6 +63,8 @@ class ServeRequest:
     overrides: Mapping[str, str] = field(default_factory=dict)
     keep_records: bool = False
     modes: tuple[str, ...] = ()
+    precision: str | None = None
+    dims: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     datasets: Mapping[str, str] = field(default_factory=dict)
     samples: int | None = None
 
@@ -156,7 +161,32 @@ def modes_of(request: ServeRequest) -> dict[str, dict[str, str]]:
                 f"--modes '{text}': expected different precisions, given once a system"
             )
         found[owner] = {name: name for name in names}
+    if request.precision is not None:
+        one = {request.precision: request.precision}
+        return dict.fromkeys(request.hardware, one) | found
     return found
+
+
+def dims_of(request: ServeRequest, networks: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Values of each network's symbolic dimensions; its own before those of all.
+
+    Raises:
+        OptionError: dimensions of networks that the scenario does not have.
+    """
+    names = list(networks)
+    strangers = [name for name in request.dims if name and name not in names]
+    if strangers:
+        raise OptionError(
+            *(
+                Problem(
+                    f"--dim '{name}={dim}={value}': the scenario has no network '{name}'",
+                    hint=did_you_mean(name, names),
+                )
+                for name in strangers
+                for dim, value in request.dims[name].items()
+            )
+        )
+    return {name: {**request.dims.get("", {}), **request.dims.get(name, {})} for name in names}
 
 
 def adjust(scenario: Scenario, request: ServeRequest) -> Scenario:

@@ -185,7 +185,12 @@ def _members(
         own = tuple(Mode(mode, machine, text) for mode, text in request.modes.items())
         return (Member(name, name, own or modes()),)
     if request.modes:
-        raise OptionError(f"'{name}' is a system: the modes of its NPUs are those of their specs")
+        raise OptionError(
+            Problem(
+                f"'{name}' is a system: the modes of its NPUs are those of their specs",
+                hint="serve it without --modes and --precision",
+            )
+        )
     return machine.busy_members
 
 
@@ -341,6 +346,13 @@ class _Bench:
             f"{workload} does not run on {npu} in mode {mode}: {error.problems[0].message}"
             for (workload, npu, mode), error in self._failed.items()
         ]
+        if self._request.modes:
+            asked = {key: run.precision_summary for key, run in self.first_runs.items()}
+            lines += [
+                f"{workload} at {mode} is executed at {executed}"
+                for (workload, _, mode), (wanted, executed) in asked.items()
+                if wanted != executed
+            ]
         unknown = [" ".join(key) for key, found in accuracies.items() if found.drop is None]
         if unknown:
             lines.append(f"accuracy drop unknown: {', '.join(unknown)}")

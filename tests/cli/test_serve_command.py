@@ -9,7 +9,9 @@ import pytest
 
 from npubench.serving import list_scenarios, simulate
 from npubench.study import serve as serve_module
+from npubench.study.run import RunRequest, run
 from tests.cli.in_process import in_process
+from tests.frontend.onnx_text import model
 from tests.study.schema_check import validate
 
 SCENARIO = """\
@@ -190,3 +192,105 @@ def test_gates_that_make_no_sense(gate: str, message: str) -> None:
     done = in_process((*GATED, "--fail-if", gate))
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr.startswith(message)
+
+
+TWO = """\
+name: two
+title: A network of any length, and one of a fixed size
+networks:
+  - {name: any.onnx, slo_isolated: 10}
+  - {name: digits_cnn, slo_isolated: 10}
+arrivals: {process: poisson, load: 0.5}
+length: {requests: 1000}
+"""
+
+
+@pytest.fixture
+def of_any_length(folder: Path) -> Path:
+    body = "any (float[seq, 64] x) => (float[seq, 64] y) <float[64, 64] w> { y = MatMul(x, w) }"
+    (folder / "any.onnx").write_bytes(model(body).SerializeToString())
+    (folder / "two.yaml").write_text(TWO)
+    (folder / "any.yaml").write_text(TWO.replace("  - {name: digits_cnn, slo_isolated: 10}\n", ""))
+    return folder
+
+
+def services(*arguments: str) -> dict[tuple[str, str], tuple[float, float]]:
+    """Time and energy of a request by network and mode, on the first system."""
+    done = in_process(["serve", *arguments, "--format", "json"])
+    assert (done.code, done.stderr) == (0, "")
+    document = json.loads(done.stdout)
+    validate(document)
+    return {
+        (one["network"], one["mode"]): (one["time_s"][0], one["energy_j"][0])
+        for one in document["systems"][0]["services"]
+    }
+
+
+@pytest.mark.usefixtures("of_any_length")
+def test_dimensions_and_a_precision_are_those_of_runs() -> None:
+    for dim, length in (("seq=16", 16), ("any.onnx=seq=64", 64)):
+        served = services("any.yaml", "--hw", "tpuv4i", "--precision", "w8a8", "--dim", dim)
+        ran = run(RunRequest("any.onnx", "tpuv4i", dims={"seq": length}, precision="w8a8"))
+        ((key, (time_s, _)),) = served.items()
+        assert key == ("any.onnx", "w8a8")
+        assert time_s == pytest.approx(ran.totals.latency_s, abs=1e-12)
+    own = ("any.onnx=seq=16", "seq=64")  # a network's own goes before that of all
+    chosen = [part for dim in own for part in ("--dim", dim)]
+    assert services("any.yaml", "--hw", "tpuv4i", *chosen) == services(
+        "any.yaml", "--hw", "tpuv4i", "--dim", "seq=16"
+    )
+    modes = ("--modes", "bf_imna=w6a6,w4a4", "--precision", "w8a8")
+    found = services("two.yaml", "--hw", "bf_imna", *modes, "--dim", "any.onnx=seq=16")
+    assert {mode for _, mode in found} == {"w6a6", "w4a4"}
+
+
+@pytest.mark.usefixtures("of_any_length")
+def test_a_precision_that_is_widened_is_told() -> None:
+    asked = ["serve", "any.yaml", "--hw", "edge8", "--dim", "seq=16", "--format", "json"]
+    notes = [
+        json.loads(in_process([*asked, "--precision", one]).stdout)["systems"][0]["notes"]
+        for one in ("w4a4", "w8a8")
+    ]
+    assert notes[0] == ["any.onnx: seq=16", "any.onnx at w4a4 is executed at w8a8", *notes[1][1:]]
+
+
+@pytest.mark.usefixtures("of_any_length")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("any.yaml --hw edge8", "any.onnx: input 'x' is [seq, 64]: give --dim seq=N\n"),
+        (
+            "any.yaml --hw edge8 --dim sq=3",
+            "any.onnx: --dim sq: no dimension of that name\n  did you mean 'seq'?\n",
+        ),
+        (
+            "any.yaml --hw edge8 --dim seq=0 --dim any.onnx=seq=x --dim seq",
+            "--dim 'seq': expected NAME=VALUE\n"
+            "--dim 'any.onnx=seq=x': expected a whole number from 1\n",
+        ),
+        (
+            "any.yaml --hw edge8 --dim ny.onnx=seq=3",
+            "--dim 'ny.onnx=seq=3': the scenario has no network 'ny.onnx'\n"
+            "  did you mean 'any.onnx'?\n",
+        ),
+        (
+            "two.yaml --hw edge8 --dim seq=3",
+            "workloads/digits_cnn.onnx: --dim seq: no dimension of that name\n",
+        ),
+        (
+            "digits.yaml --hw edge8 --precision fp32",
+            "'edge8' has no format that holds fp32 (layer 'conv1' and 2 more)\n"
+            "  it executes w8a8: ask for one of these, or for less\n",
+        ),
+        ("digits.yaml --hw edge8 --precision w8a", "unknown precision 'w8a': expected"),
+        (
+            "digits.yaml --hw hda --precision w8a8",
+            "'hda' is a system: the modes of its NPUs are those of their specs\n"
+            "  serve it without --modes and --precision\n",
+        ),
+    ],
+)
+def test_dimensions_and_precisions_that_make_no_sense(arguments: str, message: str) -> None:
+    done = in_process(["serve", *arguments.split()])
+    assert (done.code, done.stdout) == (2, "")
+    assert message in done.stderr
