@@ -27,7 +27,7 @@ def with_sums(spec: ArraySpec, nest: LoopNest, bits: OperandBits) -> OperandBits
     * where the array adds everything at once, outputs are finished: they take their own width
       there, and none is read before it leaves;
     * either way they leave packed, at their own width;
-    * every column has room of its own, which nobody else can use;
+    * every column has room of its own, which nobody else can use (output channels across columns);
     * further out, outputs of which sums are still to come take the width of sums, and so do all
       their ways in and out, the first one in and the last one out included.
     """
@@ -39,12 +39,14 @@ def with_sums(spec: ArraySpec, nest: LoopNest, bits: OperandBits) -> OperandBits
     best = fastest_unrollings(
         nest.bounds, spec.array.rows.integer, columns, form.rows, form.cols, keep=1
     )[0]
+    # Where columns hold other outputs too, all of the room is taken as one.
+    apart = tuple(form.cols) == ("K",)
     over_time = any(nest.bounds[dim] > best.of(dim) for dim in _REDUCED)
     sums = SumBits(
         held=bits.partial if over_time else bits.output,
         first_read=bits.partial if over_time else 0,
         leaving=bits.output,
-        at_once=best.cols.get("K", 1),
-        columns=columns,
+        at_once=best.of("K") if apart else 1,
+        columns=columns if apart else 1,
     )
     return replace(bits, sums=sums)

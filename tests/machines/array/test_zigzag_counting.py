@@ -109,6 +109,12 @@ def test_sums_take_the_room_and_reads_that_zigzag_gives_them(nest: LoopNest, sum
     assert with_sums(own, nest, BITS) is BITS
 
 
+def test_columns_that_hold_rows_of_outputs_have_one_room() -> None:
+    spec = spec_of({"array.unrolling.cols": "[OX]"})
+    sums = with_sums(spec, LoopNest(K=16, C=32, OY=7, OX=7), BITS).sums
+    assert sums == SumBits(8, 0, 8, 1, 1)
+
+
 def test_a_column_has_room_of_its_own() -> None:
     sums = SumBits(8, 0, 8, 16, 32)
     assert sums.channels(exact([1, 16, 17, 48])).tolist() == [32, 32, 64, 96]
