@@ -47,7 +47,7 @@ def main() -> int:
             for nest, record in zip(nests, found, strict=True):
                 if record is not None:
                     figures = [record[name] for name in ("energy_pj", "cycles", "least_cycles")]
-                    said = [record["candidates"], record.get("order", ""), release("zigzag")]
+                    said = [record["candidates"], record["order"], release("zigzag")]
                     row = [network, shown(nest), options.limit, *figures, *said, record["day"]]
                     rows.append(row)
             print(f"{network}: {sum(record is not None for record in found)} of {len(nests)}")
