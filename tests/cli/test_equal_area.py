@@ -72,8 +72,10 @@ def test_area_and_static_power_by_part_are_in_results() -> None:
     hardware = answer("run", "digits_cnn", "--hw", "edge8", "--knob", "vdd=0.6V")["hardware"]
     assert set(hardware["areas_mm2"]) == set(hardware["leakages_w"]) == {"pes", "memories"}
     factor = 0.6 / 0.8 * math.exp(-0.2 / 0.36)
-    assert hardware["static_power_w"] == pytest.approx(0.060 * factor)
     assert hardware["leakages_w"]["pes"] == pytest.approx(4096 * 3.91e-6 * factor)
+    assert hardware["leakages_w"]["memories"] == pytest.approx(4.5 * 14.3e-3 * factor)
+    parts = sum(hardware["leakages_w"].values())
+    assert hardware["static_power_w"] == pytest.approx(parts, abs=0.05e-3)
 
 
 def test_a_run_shows_them_when_asked_for_everything() -> None:
