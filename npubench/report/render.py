@@ -66,7 +66,10 @@ def to_terminal(view: View, screen: Screen) -> str:
         console.print()
         if table.title:
             console.print(Text(clean(table.title), style="bold"))
-        console.print(Padding(_rich_table(table, screen), (0, 0, 0, _INDENT), expand=False))
+        for index, block in enumerate(_blocks(table, screen.width)):
+            if index:
+                console.print()
+            console.print(Padding(_rich_table(block, screen), (0, 0, 0, _INDENT), expand=False))
         if table.caption:
             console.print(_note(table.caption, prose))
     if view.findings:
@@ -95,10 +98,43 @@ def _header(column: Column, *, two_lines: bool) -> str:
     return f"{column.title}\n[{column.unit}]" if column.unit else f"\n{column.title}"
 
 
-def _rich_table(table: Table, screen: Screen) -> RichTable:
+def _blocks(table: Table, width: int | None) -> list[Table]:
+    """The table; where it does not fit, its columns in tables one below the other.
+
+    Each has the rows' names: the first columns, as many as hold text, and as many as tell all rows
+    apart. Where these leave no room for one more column, the table stays whole and folds.
+    """
+    every = range(len(table.columns))
+    if width is None or _fits(table, width):
+        return [table]
+    count = len(table.rows)
+    apart = next((n for n in every if len({row[:n] for row in table.rows}) == count), 0)
+    text = next((n for n in every if table.columns[n].align == "right"), 0)
+    names = max(apart, text)
+    blocks: list[list[int]] = [[]]
+    for i in every[names:]:
+        if not _fits(table.only(*every[:names], *blocks[-1], i), width):
+            if not _fits(table.only(*every[:names], i), width):
+                return [table]
+            blocks.append([])
+        blocks[-1].append(i)
+    return [table.only(*every[:names], *block) for block in blocks]
+
+
+def _fits(table: Table, width: int) -> bool:
+    headers, rows = _texts(table)
+    return _shortened(table.columns, headers, rows, width - _INDENT)[1]
+
+
+def _texts(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Headers and cells as they are shown."""
     two_lines = any(column.unit for column in table.columns)
     headers = [_header(column, two_lines=two_lines) for column in table.columns]
-    rows = [_shown(table.columns, row) for row in table.rows]
+    return headers, [_shown(table.columns, row) for row in table.rows]
+
+
+def _rich_table(table: Table, screen: Screen) -> RichTable:
+    headers, rows = _texts(table)
     fits = True
     if screen.width is not None:
         rows, fits = _shortened(table.columns, headers, rows, screen.width - _INDENT)

@@ -83,11 +83,14 @@ class Table:
 
     def without(self, *keys: str) -> Table:
         """The same rows without the columns of these keys."""
-        kept = [i for i, column in enumerate(self.columns) if column.key not in keys]
+        return self.only(*(i for i, c in enumerate(self.columns) if c.key not in keys))
+
+    def only(self, *places: int) -> Table:
+        """The same rows with the columns at these places."""
         return replace(
             self,
-            columns=tuple(self.columns[i] for i in kept),
-            rows=tuple(tuple(row[i] for i in kept) for row in self.rows),
+            columns=tuple(self.columns[i] for i in places),
+            rows=tuple(tuple(row[i] for i in places) for row in self.rows),
         )
 
 

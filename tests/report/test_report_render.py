@@ -88,6 +88,39 @@ def test_a_table_too_wide_for_any_cut_folds_and_keeps_every_digit() -> None:
     assert sum(text.count(digit) for digit in "0123456789") == 12 * 10 + 14
 
 
+def test_a_table_too_wide_stands_in_pieces_that_name_their_rows() -> None:
+    table = Table(
+        "",
+        (
+            label("system", "System", "shorten"),
+            Column("load", "Load"),
+            *(Column(f"c{i}", f"c{i}") for i in range(4)),
+        ),
+        (
+            ("stimpack", "0.5", *(f"{10**9 + i}" for i in range(4))),
+            ("stimpack", "0.7", *(f"{10**9 + i}" for i in range(4, 8))),
+        ),
+        caption="Once.",
+    )
+    view = View("wide", (table,), table)
+    assert to_terminal(view, Screen(40)) == (
+        "wide\n"
+        "\n"
+        " System    Load          c0          c1\n"
+        " ──────────────────────────────────────\n"
+        " stimpack   0.5  1000000000  1000000001\n"
+        " stimpack   0.7  1000000004  1000000005\n"
+        "\n"
+        " System    Load          c2          c3\n"
+        " ──────────────────────────────────────\n"
+        " stimpack   0.5  1000000002  1000000003\n"
+        " stimpack   0.7  1000000006  1000000007\n"
+        "Once.\n"
+    )
+    alone = View("wide", (replace(table, rows=table.rows[:1]),), table)
+    assert to_terminal(alone, Screen(40)).count(" stimpack ") == 2
+
+
 def test_the_look_of_a_table() -> None:
     table = Table(
         "",
