@@ -93,8 +93,13 @@ def find_spec(name_or_path: str, extra_dirs: Iterable[Path] = ()) -> SpecDocumen
     """
     if _is_path(name_or_path, YAML_SUFFIXES):
         return SpecDocument.from_file(Path(name_or_path))
-    entries, wrong = _scan(extra_dirs)
-    found = [e for e in entries if _folded(name_or_path) in map(_folded, e.names)]
+    wanted = _folded(name_or_path)
+    # A file claims only names that its text has; all are read where that finds none.
+    entries, wrong = _scan(extra_dirs, wanted)
+    found = [e for e in entries if wanted in map(_folded, e.names)]
+    if not found:
+        entries, wrong = _scan(extra_dirs)
+        found = [e for e in entries if wanted in map(_folded, e.names)]
     if len(found) == 1:
         return found[0].document
     if found:
@@ -106,8 +111,10 @@ def find_spec(name_or_path: str, extra_dirs: Iterable[Path] = ()) -> SpecDocumen
     raise SpecError(Problem(f"unknown hardware '{name_or_path}'", hint=hint), *wrong)
 
 
-def _scan(extra_dirs: Iterable[Path]) -> tuple[tuple[SpecEntry, ...], list[Problem]]:
-    """Every readable spec, and the problems of the others."""
+def _scan(
+    extra_dirs: Iterable[Path], mentioning: str = ""
+) -> tuple[tuple[SpecEntry, ...], list[Problem]]:
+    """Every readable spec whose text mentions a (folded) name, and the problems of the others."""
     entries: list[SpecEntry] = []
     wrong: list[Problem] = []
     shipped = data_folder("hwspecs")
@@ -117,7 +124,7 @@ def _scan(extra_dirs: Iterable[Path]) -> tuple[tuple[SpecEntry, ...], list[Probl
         except OSError as error:
             wrong.append(Problem(f"cannot be listed: {error.strerror}", str(folder)))
             continue
-        for path in paths:
+        for path in filter(functools.partial(_mentions, mentioning), paths):
             shown = f"hwspecs/{path.name}" if folder == shipped else str(path)
             try:
                 document = SpecDocument.from_file(path, shown)
@@ -126,6 +133,14 @@ def _scan(extra_dirs: Iterable[Path]) -> tuple[tuple[SpecEntry, ...], list[Probl
                 wrong.extend(error.problems)
     claimed = _claims((entry.document.path, entry.names) for entry in entries)
     return tuple(entries), [*wrong, *claimed]
+
+
+def _mentions(name: str, path: Path) -> bool:
+    """Whether a file may claim a name; an unreadable one may, and is reported when it is read."""
+    try:
+        return name in _folded(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return True
 
 
 def _claims(named: Iterable[tuple[str, tuple[str, ...]]]) -> list[Problem]:

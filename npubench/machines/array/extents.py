@@ -35,8 +35,9 @@ class Pieces(NamedTuple):
 
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """(size, how often) of each distinct tile."""
-        parts = ((self.size, self.full), (self.rest, 1))
-        return tuple((size, count) for size, count in parts if size and count)
+        if not self.rest:
+            return ((self.size, self.full),)
+        return ((self.size, self.full), (self.rest, 1)) if self.full else ((self.rest, 1),)
 
 
 def pieces(extent: int, tile: int) -> Pieces:

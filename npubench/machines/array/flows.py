@@ -27,6 +27,7 @@ __all__ = [
     "FloatArray",
     "Flow",
     "Resources",
+    "add_words",
     "conversion_cycles",
     "cycles_per_bit",
     "finished_bits",
@@ -34,6 +35,7 @@ __all__ = [
     "leaving_bits",
     "next_memories",
     "overlapped_operands",
+    "steady",
     "whole",
 ]
 
@@ -69,6 +71,16 @@ def whole(cycles: FloatArray) -> FloatArray:
     return np.asarray(down + (cycles - down > 1e-9 * np.maximum(1.0, cycles)))
 
 
+def steady(joules: FloatArray) -> FloatArray:
+    """Joules to 39 bits, which do not depend on the order in which parts were added up.
+
+    So nests of equal energy compare as equal. The rounding of T. J. Dekker (Numerische Mathematik
+    18, 1971) never swaps two numbers, so that lower bounds remain lower bounds.
+    """
+    up = joules * 16385.0
+    return np.asarray(up - (up - joules))
+
+
 def conversion_cycles(
     spec: ArraySpec, bits: OperandBits, weights: FloatArray, clock_hz: float | FloatArray
 ) -> FloatArray:
@@ -101,6 +113,19 @@ class Flow:
     finished: FloatArray
 
 
+def add_words(columns: FloatArray, words: npt.NDArray[np.int64], flow: FloatArray) -> None:
+    """Add what words cost over a boundary to cost vectors, in place.
+
+    Args:
+        columns: one row a resource; cost vectors are the columns, so that what few resources a
+            flow touches lies together in memory.
+        words: how many cross, one entry a vector.
+        flow: what each takes, see `Flow`.
+    """
+    for at in flow.nonzero()[0].tolist():
+        columns[at] += words * flow[at]
+
+
 class Resources:
     """The columns of one spec, and the flows between its memories.
 
@@ -131,6 +156,7 @@ class Resources:
         self.off_chip = sorted({at for side in sides for name, at in side if name in outside})
         self.on_chip = [ARRAY, *range(SERIAL + 1, self.energy)]
         self.on_chip = [at for at in self.on_chip if at not in self.off_chip]
+        self._runs = (_runs(self.on_chip), _runs(self.off_chip))
         timed = {m.name for m in spec.memories if m.port_width is None}
         self.timed = {at for side in sides for name, at in side if name in timed}
 
@@ -148,12 +174,18 @@ class Resources:
         """The same in whole cycles: each unit and each wait rounded up, as a result counts them."""
         columns = cost.T
         cycles = np.empty((5, len(cost)))
-        np.maximum.reduce(columns[self.on_chip], out=cycles[0])
-        np.maximum.reduce(columns[self.off_chip], out=cycles[1])
-        cycles[2:] = columns[[BEFORE, LEAVE, SERIAL]]
+        for runs, busiest in zip(self._runs, cycles, strict=False):
+            columns[runs[0]].max(axis=0, out=busiest)
+            for run in runs[1:]:
+                np.maximum(busiest, columns[run].max(axis=0), out=busiest)
+        cycles[2], cycles[3], cycles[4] = columns[BEFORE], columns[LEAVE], columns[SERIAL]
         on_chip, off_chip, before, leave, serial = whole(cycles)
-        on_top = columns[AFTER] + serial
-        return np.asarray(np.maximum(on_chip + before + leave, off_chip) + on_top)
+        on_chip += before
+        on_chip += leave
+        latency = np.maximum(on_chip, off_chip, out=on_chip)
+        latency += columns[AFTER]
+        latency += serial
+        return np.asarray(latency)
 
     def anywhere(self, cost: FloatArray) -> FloatArray:
         """Figures of each row with which latency and energy rise at every operating point.
@@ -279,6 +311,13 @@ class Resources:
             at = self.off_chip_energy if memory.off_chip else self.energy
             vector[at] += bits * memory.write_energy.value
         return vector
+
+
+def _runs(columns: list[int]) -> list[slice]:
+    """Columns as slices of neighbours: views of a table, where a list of columns is a copy."""
+    starts = [at for at in columns if at - 1 not in columns]
+    ends = [at + 1 for at in columns if at + 1 not in columns]
+    return [slice(start, end) for start, end in zip(starts, ends, strict=True)]
 
 
 def finished_bits(memory: MemorySpec, bits: OperandBits) -> int:

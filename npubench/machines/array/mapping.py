@@ -12,7 +12,7 @@ from npubench.ir import LoopNest, MacLayer, Network, PrecisionPlan
 from npubench.machines.array.conversion import stored_bits
 from npubench.machines.array.core import Core
 from npubench.machines.array.extents import Shape
-from npubench.machines.array.flows import FloatArray, Resources, overlapped_operands
+from npubench.machines.array.flows import FloatArray, Resources, overlapped_operands, steady
 from npubench.machines.array.fusion import Tails, find_tails
 from npubench.machines.array.goals import BestGoal, FrontGoal, Goal, Indices, ManyGoal, staircase
 from npubench.machines.array.nests import DoesNotFitError, SearchCounts, nondominated
@@ -351,10 +351,11 @@ class _Placer:
         joules = self.resources.joules(rows) + seconds * self.spec.static_power.value
         figures = np.empty((len(rows), 2))
         if self.objective is Objective.LATENCY or self.objective is None:
-            figures[:, 0], figures[:, 1] = cycles, joules
+            figures[:, 0], figures[:, 1] = cycles, steady(joules)
         else:
             edp = self.objective is Objective.EDP
-            figures[:, 0], figures[:, 1] = joules * seconds if edp else joules, cycles
+            figures[:, 0] = steady(joules * seconds if edp else joules)
+            figures[:, 1] = cycles
         return figures
 
     def _resident(self, layer: MacLayer) -> frozenset[str]:

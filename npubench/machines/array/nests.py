@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from npubench.machines.array.extents import Extents, Pieces, pieces
+from npubench.machines.array.extents import Extents, pieces
 from npubench.machines.array.flows import FloatArray, Flow
 from npubench.machines.array.tiles import OperandBits
 
@@ -103,12 +103,9 @@ class DoesNotFitError(Exception):
 
 def combinations(whole: Extents, tile: Extents) -> Iterator[tuple[Extents, int]]:
     """Each distinct tile of a tiling with how often it occurs; the first is the largest."""
-    cuts: list[Pieces] = [pieces(extent, size) for extent, size in zip(whole, tile, strict=True)]
-    for parts in product(*(cut.sizes() for cut in cuts)):
-        count = 1
-        for _, often in parts:
-            count *= often
-        yield Extents(*(size for size, _ in parts)), count
+    cuts = [pieces(extent, size).sizes() for extent, size in zip(whole, tile, strict=True)]
+    for (b, in_b), (y, in_y), (x, in_x), (k, in_k), (c, in_c) in product(*cuts):
+        yield Extents(b, y, x, k, c), in_b * in_y * in_x * in_k * in_c
 
 
 def nondominated(rows: FloatArray) -> npt.NDArray[np.intp]:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from npubench.ir import Layer, MacLayer, Network, PrecisionPlan
-from npubench.machines.array.flows import FloatArray, Resources
+from npubench.machines.array.flows import FloatArray, Resources, steady
 from npubench.machines.array.mapping import ArrayMapping, MappedLayer, map_everywhere
 from npubench.machines.array.pricing import IntArray, OperatingPoints, price
 from npubench.machines.array.spec import ArraySpec
@@ -124,9 +124,9 @@ class ArrayAnywhere:
         joules = rows[:, [resources.energy]] * points.energy + rows[:, [resources.off_chip_energy]]
         joules = joules + seconds * (self.spec.static_power.value * points.leakage)
         first, second = {
-            Objective.LATENCY: (cycles, joules),
-            Objective.ENERGY: (joules, cycles),
-            Objective.EDP: (joules * seconds, cycles),
+            Objective.LATENCY: (cycles, steady(joules)),
+            Objective.ENERGY: (steady(joules), cycles),
+            Objective.EDP: (steady(joules * seconds), cycles),
         }[self.objective]
         tied = first == first.min(axis=0)
         return np.asarray(np.where(tied, second, np.inf).argmin(axis=0))

@@ -2,81 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from npubench.machines.array.core import Core, CoreWork, IntArray
+from npubench.machines.array.cutting import Cut, cuts, over_pieces
 from npubench.machines.array.extents import Extents
-from npubench.machines.array.flows import AFTER, BEFORE, LEAVE, ON_TOP, FloatArray, Resources
+from npubench.machines.array.flows import (
+    AFTER,
+    BEFORE,
+    LEAVE,
+    ON_TOP,
+    FloatArray,
+    Resources,
+    add_words,
+)
 from npubench.machines.array.nests import DoesNotFitError, Level, SearchCounts
-from npubench.machines.array.tiles import ORDERS, USES, LayerTiles, Table, one
+from npubench.machines.array.tiles import (
+    ORDERS,
+    USES,
+    LayerTiles,
+    Table,
+    joined,
+    one,
+    tabled,
+    taken,
+)
 
-__all__ = ["CoreCost", "Cut", "Part", "PartMaker", "cuts"]
-
-Rows = TypeVar("Rows", FloatArray, IntArray)
+__all__ = ["CoreCost", "Part", "PartMaker"]
 
 UNIT = Extents(1, 1, 1, 1, 1)
 _LOOPS = {"M": "byx", "K": "k", "C": "c"}
 
 
 class CoreCost(Protocol):
-    """Cost vectors of the array on a table of tiles, one row a tile."""
+    """Cost vectors of the array on a table of tiles: a row a resource, a column a tile."""
 
     def __call__(self, core: Core, work: CoreWork, table: Table) -> FloatArray:
-        """Columns of `Resources`, inner words included."""
+        """Columns of `Resources`, inner words included, without what is paid on top."""
         ...
 
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """One kind of piece that tilings fall into: full ones, or ragged ones along some loops.
-
-    Attributes:
-        rows: candidates that have such a piece.
-        table: its extents, one entry a candidate of ``rows``.
-        count: how often it occurs in each.
-    """
-
-    rows: IntArray
-    table: Table
-    count: IntArray
-
-
-def cuts(whole: Extents, table: Table) -> list[Cut]:
-    """All pieces of every candidate tiling, in the order in which they run.
-
-    Of the three loops of rows a candidate cuts one at most (see `LayerTiles.candidates`), so a
-    tiling has one ragged piece along rows at most, one along K and one along C.
-    """
-    b, y, x, k, c = table
-    full_b, full_y, full_x = whole.b // b, whole.y // y, whole.x // x
-    rest_b, rest_y, rest_x = whole.b % b, whole.y % y, whole.x % x
-    ragged = np.where(rest_b > 0, 1, np.where(rest_y > 0, full_b, full_b * full_y))
-    rest = (
-        np.where(rest_b > 0, rest_b, b),
-        np.where(rest_y > 0, rest_y, y),
-        np.where(rest_x > 0, rest_x, x),
-    )
-    over_rows = (
-        ((b, y, x), full_b * full_y * full_x),
-        (rest, np.where((rest_b > 0) | (rest_y > 0) | (rest_x > 0), ragged, 0)),
-    )
-    over_k = ((k, whole.k // k), (whole.k % k, np.minimum(whole.k % k, 1)))
-    over_c = ((c, whole.c // c), (whole.c % c, np.minimum(whole.c % c, 1)))
-    found: list[Cut] = []
-    for (pb, py, px), count_m in over_rows:
-        for pk, count_k in over_k:
-            for pc, count_c in over_c:
-                count = count_m * count_k * count_c
-                rows = np.flatnonzero(count)
-                if rows.size:
-                    piece = (pb[rows], py[rows], px[rows], pk[rows], pc[rows])
-                    found.append(Cut(rows, piece, count[rows]))
-    return found
+    def on_top(self, core: Core, table: Table) -> FloatArray:
+        """Rows `BEFORE`, `AFTER` and `LEAVE` of these tiles."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,29 +63,44 @@ class Part:
         crossing: cost vectors of the memory's own boundary.
         bound: nowhere above the cost vector of any nest with this choice.
         cut: pieces of the candidates.
-        retained: (row, operand) of the choices that follow these rows in ``crossing`` and
-            ``bound``: the same tile and order, the operand retained by the next memory.
-        weights: of the last memory, what the array loads of them where those that a tile shares
-            with the one before stay in the PEs: one row an order, one column a candidate.
+        retained: operands with rows, for choices that follow these rows in ``crossing`` and
+            ``bound`` one after another: the same tile and order as in each of the rows, the
+            operand retained by the next memory.
     """
 
     whole: Extents
     table: Table
-    orders: tuple[tuple[str, ...], ...]
+    orders: tuple[str, ...]
     crossing: FloatArray
     bound: FloatArray
     cut: Sequence[Cut]
-    retained: tuple[tuple[int, str], ...] = ()
-    weights: IntArray | None = None
+    retained: tuple[tuple[str, IntArray], ...] = ()
 
     def choice(self, index: int) -> tuple[Extents, str, str]:
         """(tile, order, retained operand) of a row."""
-        kept, plain = "", len(self.orders) * self.table[0].size
-        if index >= plain:
-            index, kept = self.retained[index - plain]
+        kept, beyond = "", index - len(self.orders) * self.table[0].size
+        for operand, rows in self.retained:
+            if 0 <= beyond < rows.size:
+                index, kept = int(rows[beyond]), operand
+            beyond -= rows.size
         order, at = divmod(index, self.table[0].size)
         tile = Extents(*(int(sizes[at]) for sizes in self.table))
-        return tile, "".join(self.orders[order]), kept
+        return tile, self.orders[order], kept
+
+    def tiles(self, indices: IntArray) -> tuple[Table, list[str]]:
+        """The tiles and the retained operands of many rows."""
+        start, rows, kept = (
+            len(self.orders) * self.table[0].size,
+            indices.copy(),
+            [""] * len(indices),
+        )
+        for operand, once in self.retained:
+            some = ((indices >= start) & (indices < start + once.size)).nonzero()[0]
+            rows[some] = once[indices[some] - start]
+            for number in some.tolist():
+                kept[number] = operand
+            start += once.size
+        return taken(self.table, rows % self.table[0].size), kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,45 +125,65 @@ class PartMaker:
             DoesNotFitError: the level cannot hold even single elements.
         """
         level = self.levels[depth]
-        table, everything_fits = self._fitting(level, whole, kept)
-        orders = ORDERS[:1] if everything_fits else _orders(level.operands)
-        traffic = self.tiles.traffic(whole, table, orders)
-        crossing = self._crossing(level, traffic, level.operands - {kept}, whole)
+        table, everything_fits = one(whole), bool(self.fits_whole(level, one(whole))[0])
+        if not everything_fits:
+            table, _ = self.cutting(level, [whole], kept)
+        orders = self.orders(level, uncut=everything_fits)
         self.counts.considered += 1 if everything_fits else 0
         cut = cuts(whole, table)
-        if depth + 1 == len(self.levels):
-            return Part(whole, table, orders, crossing, crossing, cut, weights=traffic["weight"])
-        inner = self.levels[depth + 1]
-        least, own = self._inside(depth + 1, table, cut)
-        every = len(orders)
-
-        def inside(without: str) -> FloatArray:
-            rows = sum((own[name] for name in own if name != without), start=least)
-            return np.tile(rows, (every, 1))
-
-        crossings, bounds = [crossing], [crossing + inside("")]
-        retained: list[tuple[int, str]] = []
-        for operand in own:
-            shared = self.tiles.retainable(whole, table, orders, operand)
-            if not shared.any():
-                continue
-            rows = np.flatnonzero(shared & self._holds_whole(inner, table, operand))
-            if not rows.size:
-                continue
-            once = crossing + self._crossing(inner, traffic, frozenset({operand}), whole)
-            crossings.append(once[rows])
+        traffic = self.tiles.traffic(whole, table, orders)
+        last = depth + 1 == len(self.levels)
+        retained = () if last else tuple(self._retained(depth + 1, whole, table, orders))
+        size = len(orders) * table[0].size
+        columns = np.zeros((self.resources.count, size + sum(rows.size for _, rows in retained)))
+        over = {name: traffic[name] for name in level.operands - {kept}}
+        self._cross(level, over, whole, columns[:, :size])
+        if last:
+            return Part(whole, table, orders, columns.T, columns.T, cut)
+        bound = np.empty_like(columns)
+        inner, (least, own) = self.levels[depth + 1], self._inside(depth + 1, table, cut)
+        inside: FloatArray = np.sum([least, *own.values()], axis=0)
+        for start in range(0, size, table[0].size):
+            end = start + table[0].size
+            np.add(columns[:, start:end], inside, out=bound[:, start:end])
+        start = size
+        for operand, rows in retained:
+            end = start + rows.size
+            once, tiles = columns[:, start:end], rows % table[0].size
+            once[:] = columns[:, rows]
+            self._cross(inner, {operand: traffic[operand].ravel()[rows]}, whole, once)
             if inner.operands == {operand} and depth + 2 == len(self.levels):
                 # A last memory of nothing else cuts nothing then: the array runs these very tiles.
-                tiles, at = np.unique(rows % table[0].size, return_inverse=True)
-                b, y, x, k, c = (sizes[tiles] for sizes in table)
-                array = self._array(self.cores, (b, y, x, k, c), cuts(whole, (b, y, x, k, c)))
-                bounds.append(once[rows] + array[at])
+                within = self._uncut_inside(whole, table, tiles, least[ON_TOP, 0])
             else:
-                bounds.append(once[rows] + inside(operand)[rows])
-            retained += [(int(row), operand) for row in rows]
-        self.counts.considered += len(retained)
-        crossing, bound = np.concatenate(crossings), np.concatenate(bounds)
-        return Part(whole, table, orders, crossing, bound, cut, tuple(retained))
+                within = np.sum([least, *(own[name] for name in own if name != operand)], axis=0)
+                within = within[:, tiles]
+            np.add(once, within, out=bound[:, start:end])
+            start = end
+        self.counts.considered += start - size
+        return Part(whole, table, orders, columns.T, bound.T, cut, retained)
+
+    def _retained(
+        self, depth: int, whole: Extents, table: Table, orders: tuple[str, ...]
+    ) -> Iterator[tuple[str, IntArray]]:
+        """Operands that this level can keep from tile to tile, each with the choices outside."""
+        level = self.levels[depth]
+        for operand in sorted(level.operands):
+            shared = self.tiles.retainable(whole, table, orders, operand)
+            if shared.any():
+                rows = np.flatnonzero(shared & self._holds_whole(level, table, operand))
+                if rows.size:
+                    yield operand, rows
+
+    def _uncut_inside(
+        self, whole: Extents, table: Table, tiles: IntArray, on_top: FloatArray
+    ) -> FloatArray:
+        """Columns of the array on some candidates' pieces as they are, and a bound on top."""
+        distinct, at = np.unique(tiles, return_inverse=True)
+        some = taken(table, distinct)
+        columns = self.array(self.cores, some, cuts(whole, some), on_top=False)
+        columns[ON_TOP] = on_top[:, None]
+        return np.asarray(columns[:, at])
 
     def _inside(
         self, depth: int, table: Table, cut: Sequence[Cut]
@@ -184,23 +191,22 @@ class PartMaker:
         """Bounds of what is inside each candidate: array and levels further in, and this level's.
 
         The array on uncut tiles, and every level passing each word once; what passes the outermost
-        of the levels by operand.
+        of the levels by operand. Both with a row for each resource, a column for each candidate.
         """
-        level, size = self.levels[depth], (table[0].size, self.resources.count)
-        least, own = np.zeros(size), {name: np.zeros(size) for name in sorted(level.operands)}
-        pieces = _joined(cut)
-        bounds: FloatArray = np.min([self.uncut(core, pieces) for core in self.cores], axis=0)
+        level, size = self.levels[depth], table[0].size
+        pieces = joined([piece.table for piece in cut])
+        bounds = self._least_of(self.cores, pieces)
         words = self.tiles.distinct(pieces)
         for deeper in self.levels[depth + 1 :]:
-            for name in deeper.operands:
-                bounds += words[name][:, None] * _of(deeper, name)
-        for piece, bound in zip(cut, _parted(bounds, cut), strict=True):
-            least[piece.rows] += piece.count[:, None] * bound
-        for name, rows in own.items():
-            flow = _of(level, name)
-            for piece, passed in zip(cut, _parted(words[name], cut), strict=True):
-                rows[piece.rows] += (piece.count * passed)[:, None] * flow
-        least[:, ON_TOP] = self.least_on_top()
+            for name in sorted(deeper.operands):
+                add_words(bounds, words[name], _of(deeper, name))
+        least = over_pieces(bounds, cut, size)
+        least[ON_TOP] = self.least_on_top()[:, None]
+        own = {}
+        for name in sorted(level.operands):
+            passed = over_pieces(words[name][None, :], cut, size)[0]
+            own[name] = np.zeros_like(least)
+            add_words(own[name], passed, _of(level, name))
         return least, own
 
     def _holds_whole(self, level: Level, table: Table, operand: str) -> npt.NDArray[np.bool_]:
@@ -218,52 +224,64 @@ class PartMaker:
     def least_on_top(self) -> FloatArray:
         """The least of what is paid on top: the smallest tile pays least."""
         table = one(UNIT)
-        costs = [self.core_cost(core, core.work(*table), table) for core in self.cores]
-        return np.asarray(np.concatenate(costs).min(axis=0)[ON_TOP])
+        costs = [self.core_cost.on_top(core, table) for core in self.cores]
+        return np.asarray(np.min(costs, axis=0)[:, 0])
 
-    def array_cost(self, core: Core, part: Part) -> FloatArray:
-        """Array cost summed over all pieces of each candidate tiling, ragged ones as they are.
+    def array_cost(
+        self,
+        core: Core,
+        whole: Extents | Table,
+        table: Table,
+        orders: tuple[str, ...],
+        cut: Sequence[Cut],
+    ) -> FloatArray:
+        """Columns of the array inside the last memory, one for an order and tiling.
 
-        Orders one after another, candidates within.
+        Orders one after another. Weights may stay in the PEs from tile to tile (`Core.stays`).
         """
-        cost = np.tile(self._array((core,), part.table, part.cut), (len(part.orders), 1))
-        stays = core.stays(part.table[3], part.table[4])
-        if part.weights is None or stays is None or not stays.any():
-            return np.asarray(cost)
-        loaded = np.zeros_like(part.table[3])
-        for piece in part.cut:
-            loaded[piece.rows] += piece.count * piece.table[3] * piece.table[4]
-        loaded *= self.tiles.shape.nest.G * self.tiles.shape.kernel
-        spared = (loaded - part.weights) * stays
-        return np.asarray(cost - spared.reshape(-1, 1) * self._weight_cost(core))
+        cost = np.tile(self.array((core,), table, cut), len(orders))
+        stays = core.stays(table[3], table[4])
+        if stays is not None and stays.any():
+            _, _, _, k, c = joined([piece.table for piece in cut])
+            loaded = over_pieces((k * c)[None, :], cut, table[0].size)[0]
+            loaded *= self.tiles.shape.nest.G * self.tiles.shape.kernel
+            changed = self.tiles.traffic(whole, table, orders, ("weight",))["weight"]
+            cost -= self._weight_cost(core)[:, None] * ((loaded - changed) * stays).ravel()
+        return cost
 
     def _weight_cost(self, core: Core) -> FloatArray:
         """The vector of one weight that the array loads."""
         work, table = core.work(*one(UNIT)), one(UNIT)
         none = replace(work, weight_words=work.weight_words * 0, held_writes=work.held_writes * 0)
         more = self.core_cost(core, work, table) - self.core_cost(core, none, table)
-        return np.asarray(more[0] / work.weight_words[0])
+        return np.asarray(more[:, 0] / work.weight_words[0])
 
-    def _array(self, cores: tuple[Core, ...], table: Table, cut: Sequence[Cut]) -> FloatArray:
-        """The same; of several variants the least of each piece and column."""
-        total = np.zeros((table[0].size, self.resources.count))
-        pieces = _joined(cut)
-        every: FloatArray = np.min(
-            [self.core_cost(core, core.work(*pieces), pieces) for core in cores], axis=0
-        )
-        costs = _parted(every, cut)
-        for number, (piece, cost) in enumerate(zip(cut, costs, strict=True)):
+    def array(
+        self, cores: tuple[Core, ...], table: Table, cut: Sequence[Cut], *, on_top: bool = True
+    ) -> FloatArray:
+        """Columns of the array over all pieces of each tiling, ragged ones as they are.
+
+        Of several variants the least of each piece and column.
+        """
+        pieces = joined([piece.table for piece in cut])
+        every = self.core_cost(cores[0], cores[0].work(*pieces), pieces)
+        for core in cores[1:]:
+            np.minimum(every, self.core_cost(core, core.work(*pieces), pieces), out=every)
+        total = over_pieces(every, cut, table[0].size)
+        if on_top:
             # Before the first piece and after the last one, not for each.
-            if number == 0:
-                total[piece.rows, BEFORE] = cost[:, BEFORE]
-            total[piece.rows, AFTER] = cost[:, AFTER]
-            total[piece.rows, LEAVE] = cost[:, LEAVE]
-            cost[:, ON_TOP] = 0.0
-            total[piece.rows] += piece.count[:, None] * cost
+            paid = np.min([self.core_cost.on_top(core, pieces) for core in cores], axis=0)
+            at = 0
+            for number, piece in enumerate(cut):
+                before, after, leave = paid[:, at : at + piece.rows.size]
+                if number == 0:
+                    total[BEFORE, piece.rows] = before
+                total[AFTER, piece.rows], total[LEAVE, piece.rows] = after, leave
+                at += piece.rows.size
         return total
 
     def uncut(self, core: Core, table: Table) -> FloatArray:
-        """Vectors nowhere above those of the array on tiles cut in any way.
+        """Columns nowhere above those of the array on tiles cut in any way; nothing on top.
 
         Cutting never saves cycles or words, but for what `CoreWork` has a least of its own.
         """
@@ -271,67 +289,97 @@ class PartMaker:
         least = replace(work, held_writes=work.held_least, input_words=work.input_least)
         return self.core_cost(core, least, table)
 
-    def _fitting(self, level: Level, whole: Extents, kept: str) -> tuple[Table, bool]:
-        """The candidates that fit; the whole alone, and True, where it fits."""
-        groups = self.cores[0].groups_at_once
-        alone = one(whole)
-        whole_fits = bool(
-            self.tiles.footprint(alone, level.operands, level.bits, groups)[0] <= level.room_bits
-        )
-        if whole_fits and not level.streams:
-            return alone, True
-        room = _room(level)
-        table = self.tiles.candidates(whole, level.operands, self.cores[0].steps)
-        fits = self.tiles.footprint(table, level.operands, level.bits, groups) <= room
-        if whole_fits:
-            fits |= np.all([n == full for n, full in zip(table, whole, strict=True)], axis=0)
+    def _least_of(self, cores: Sequence[Core], table: Table) -> FloatArray:
+        """The same for whichever variant takes least of each column."""
+        columns = self.uncut(cores[0], table)
+        for core in cores[1:]:
+            np.minimum(columns, self.uncut(core, table), out=columns)
+        return columns
+
+    @staticmethod
+    def orders(level: Level, *, uncut: bool) -> tuple[str, ...]:
+        """Orders of loops over a memory's tiles; any one will do where there is one tile."""
+        return ORDERS[:1] if uncut else _orders(level.operands)
+
+    def fits_whole(self, level: Level, table: Table) -> npt.NDArray[np.bool_]:
+        """Whether tiles are not cut in a memory: all of its operands fit, and nothing waits."""
+        if level.streams:
+            return np.zeros(table[0].shape, dtype=bool)
+        return self._footprint(level, table) <= level.room_bits
+
+    def cutting(self, level: Level, wholes: Sequence[Extents], kept: str) -> tuple[Table, IntArray]:
+        """The candidates of a memory that fit, for tiles one after another, and whose they are.
+
+        Args:
+            kept: see `part`.
+
+        Raises:
+            DoesNotFitError: the level cannot hold even single elements of one of the tiles.
+        """
+        room, steps = _room(level), self.cores[0].steps
+        tables = [self.tiles.candidates(whole, level.operands, steps) for whole in wholes]
+        owner = np.repeat(np.arange(len(wholes)), [table[0].size for table in tables])
+        table = joined(tables)
+        around = taken(tabled(wholes), owner)
+        fits = self._footprint(level, table) <= room
+        if level.streams:
+            full = np.all([n == whole for n, whole in zip(table, around, strict=True)], axis=0)
+            fits |= full & (self._footprint(level, table) <= level.room_bits)
         choices = len(_orders(level.operands))
         self.counts.considered += choices * fits.size
         self.counts.too_large += choices * int(fits.size - fits.sum())
-        if not fits.any():
-            least = self.tiles.footprint(one(UNIT), level.operands, level.bits, groups)[0]
+        if not np.bincount(owner[fits], minlength=len(wholes)).all():
+            least = self._footprint(level, one(UNIT))[0]
             raise DoesNotFitError(level.name, int(least), room)
         if kept:
             uncut = {name for loop in USES[kept] for name in _LOOPS[loop]}
-            for name, sizes, full in zip("byxkc", table, whole, strict=True):
-                fits &= sizes == full if name in uncut else True
-        b, y, x, k, c = (sizes[fits] for sizes in table)
-        return (b, y, x, k, c), False
+            for name, sizes, whole in zip("byxkc", table, around, strict=True):
+                fits &= sizes == whole if name in uncut else True
+        return taken(table, fits), owner[fits]
 
-    def _crossing(
+    def _footprint(self, level: Level, table: Table) -> IntArray:
+        groups = self.cores[0].groups_at_once
+        return self.tiles.footprint(table, level.operands, level.bits, groups)
+
+    def last_crossing(
+        self, whole: Table, table: Table, orders: tuple[str, ...], kept: str
+    ) -> FloatArray:
+        """Columns of what crosses the last memory's boundary for candidates of many tiles.
+
+        Args:
+            whole: the tile that each candidate cuts.
+            orders: of the loops; one after another in the answer.
+            kept: see `part`.
+        """
+        level = self.levels[-1]
+        traffic = self.tiles.traffic(whole, table, orders, level.operands - {kept})
+        columns = np.zeros((self.resources.count, len(orders) * table[0].size))
+        self._cross(level, traffic, whole, columns)
+        return columns
+
+    def _cross(
         self,
         level: Level,
         traffic: Mapping[str, IntArray],
-        operands: frozenset[str],
-        whole: Extents,
-    ) -> FloatArray:
-        """Cost vectors of words over a level's own boundary: orders one after another."""
-        cost = np.zeros((traffic["input"].size, self.resources.count))
-        for operand in ("input", "weight", "output"):
-            if operand in operands:
-                cost += traffic[operand].reshape(-1, 1) * _of(level, operand)
-        if level.bits.sums is not None and "output" in operands:
+        whole: Extents | Table,
+        columns: FloatArray,
+    ) -> None:
+        """Add words over a level's own boundary: orders one after another.
+
+        Args:
+            traffic: of the operands that cross.
+            whole: what is cut.
+        """
+        for operand in USES:
+            if operand in traffic:
+                add_words(columns, traffic[operand].ravel(), _of(level, operand))
+        if level.bits.sums is not None and "output" in traffic:
             # By ZigZag's rules the last way out of sums that were out before, and the first way in,
             # are like the others: what finished outputs are spared is taken back, in equal shares.
             outputs, channels = self.tiles.outputs(whole), self.tiles.shape.extents.c
-            again = (traffic["output"] > outputs) | (whole.c < channels)
-            share = again.reshape(-1, 1) * (outputs * whole.c / channels)
-            cost -= share * level.flow.finished
-        return cost
-
-
-def _joined(cut: Sequence[Cut]) -> Table:
-    """The pieces of all kinds, one kind after another."""
-    if len(cut) == 1:
-        return cut[0].table
-    b, y, x, k, c = (np.concatenate(sizes) for sizes in zip(*(p.table for p in cut), strict=True))
-    return b, y, x, k, c
-
-
-def _parted(rows: Rows, cut: Sequence[Cut]) -> list[Rows]:
-    """Rows of `_joined` pieces, kind by kind."""
-    ends = np.cumsum([piece.rows.size for piece in cut])
-    return np.split(rows, ends[:-1])
+            again = (traffic["output"] > outputs) | (whole[4] < channels)
+            share = again * (outputs * whole[4] / channels)
+            columns -= level.flow.finished[:, None] * share.ravel()
 
 
 def _room(level: Level) -> int:
@@ -343,10 +391,10 @@ def _of(level: Level, operand: str) -> FloatArray:
     return {"input": flow.input, "weight": flow.weight, "output": flow.output}[operand]
 
 
-def _orders(operands: frozenset[str]) -> tuple[tuple[str, ...], ...]:
+def _orders(operands: frozenset[str]) -> tuple[str, ...]:
     """Orders that differ for these operands: loops that touch none of them are left inside."""
     if operands == {"output"}:
-        return (("M", "K", "C"), ("K", "M", "C"))
+        return ("MKC", "KMC")
     if operands == {"weight"}:
-        return (("K", "C", "M"), ("C", "K", "M"))
+        return ("KCM", "CKM")
     return ORDERS

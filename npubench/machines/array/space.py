@@ -7,17 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from npubench.machines.array.core import Core, CoreWork, Geometry, exact, splits
+from npubench.machines.array.core import Core, CoreWork, Geometry, splits
 from npubench.machines.array.extents import Shape
 from npubench.machines.array.flows import (
-    AFTER,
     ARRAY,
-    BEFORE,
-    LEAVE,
     ON_TOP,
     FloatArray,
     Flow,
     Resources,
+    add_words,
     conversion_cycles,
     cycles_per_bit,
     held_bits,
@@ -27,13 +25,14 @@ from npubench.machines.array.nests import Level, nondominated
 from npubench.machines.array.registers import register_use
 from npubench.machines.array.spec import ArraySpec, MemorySpec, PEFormatSpec
 from npubench.machines.array.systolic import Dataflow, Drain, StationaryLoad, SystolicCore
-from npubench.machines.array.tiles import OperandBits, Table, mapped
+from npubench.machines.array.tiles import OperandBits, Table, mapped, one
 from npubench.machines.array.unrolled import (
     MOST_UNROLLINGS,
     PERegisters,
     UnrolledCore,
     fastest_unrollings,
     kept_options,
+    work_of_each,
 )
 
 __all__ = ["ArrayCost", "build_cores", "build_levels", "feeding_flow"]
@@ -61,39 +60,57 @@ class ArrayCost:
     exposed: frozenset[str]
 
     def __call__(self, core: Core, work: CoreWork, table: Table) -> FloatArray:
-        """One row a tile."""
+        """One column a tile; see `CoreCost`."""
         b, y, x, k, c = table
         nest = core.shape.nest
         macs = (nest.G * nest.OZ * core.shape.kernel * b * y * x * k * c).astype(float)
-        rows = work.input_words[:, None] * self.flow.input
-        rows = rows + work.weight_words[:, None] * self.flow.weight
-        rows += work.output_words[:, None] * self.flow.output
-        rows[:, ARRAY] += work.cycles
-        use = register_use(
-            self.spec,
-            self.fmt,
-            self.bits,
-            core,
-            macs,
-            work.held_writes.astype(float),
-        )
-        for _, quantity, bits in use:
-            rows[:, self.resources.energy] += bits * quantity.value
-        rows[:, self.resources.energy] += macs * self.fmt.mac_energy.value
-        rows[:, BEFORE], rows[:, AFTER], rows[:, LEAVE] = self._on_top(core, table)
-        return np.asarray(rows)
+        columns = self._passed(work)
+        joules = columns[self.resources.energy]
+        held = work.held_writes.astype(float)
+        for _, quantity, bits in register_use(self.spec, self.fmt, self.bits, core, macs, held):
+            joules += bits * quantity.value
+        joules += macs * self.fmt.mac_energy.value
+        return columns
 
-    def _on_top(self, core: Core, table: Table) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def untiled(self, cores: Sequence[Core]) -> FloatArray:
+        """Columns of the whole layer, one for each variant of the array."""
+        shape = cores[0].shape
+        unrolled = [core for core in cores if isinstance(core, UnrolledCore)]
+        if len(unrolled) < len(cores):
+            table = one(shape.extents)
+            return np.hstack([self(core, core.work(*table), table) for core in cores])
+        # Unrollings are many: together for all but the registers, whose use differs in kind.
+        work = work_of_each(unrolled)
+        columns, macs = self._passed(work), float(shape.nest.macs)
+        for number, (core, held) in enumerate(zip(cores, work.held_writes.tolist(), strict=True)):
+            use = register_use(self.spec, self.fmt, self.bits, core, macs, float(held))
+            joules = sum(bits * quantity.value for _, quantity, bits in use)
+            columns[self.resources.energy, number] += joules + macs * self.fmt.mac_energy.value
+        return columns
+
+    def _passed(self, work: CoreWork) -> FloatArray:
+        """Columns of the array's cycles and of what passes the innermost memories."""
+        columns = np.zeros((self.resources.count, len(work.compute)))
+        add_words(columns, work.input_words, self.flow.input)
+        add_words(columns, work.weight_words, self.flow.weight)
+        add_words(columns, work.output_words, self.flow.output)
+        columns[ARRAY] += work.cycles
+        return columns
+
+    def on_top(self, core: Core, table: Table) -> FloatArray:
         """Cycles paid on top of the busiest unit: skews, and tiles that nothing hides.
+
+        Rows `BEFORE`, `AFTER` and `LEAVE`, one column a tile.
 
         As the layer's cost counts them (`cost`): operands of the first tile before it runs, the
         load and skew of the last fold, and the way out of the last tile.
         """
         load, fill_drain = core.once(*table)
-        after = (load + fill_drain).astype(np.float64)
-        before, leave = np.zeros_like(after), np.zeros_like(after)
+        paid = np.zeros((len(ON_TOP), len(load)))
+        before, after, leave = paid
+        after += load + fill_drain
         if not self.exposed:
-            return before, after, leave
+            return paid
         elements = first_tile(core, table)
         chains = {
             "input": self.spec.chain("input"),
@@ -108,10 +125,10 @@ class ArrayCost:
                     self.spec, self.bits, elements[operand], self.spec.clock.value
                 )
             if operand == "output":
-                leave = leave + wait
+                leave += wait
             else:
-                before = before + wait
-        return before, after, leave
+                before += wait
+        return paid
 
 
 def first_tile(core: Core, table: Table) -> dict[str, FloatArray]:
@@ -227,11 +244,7 @@ def build_cores(
             )
             for split in splits(geometry.count)
         ]
-    b, y, x, k, c = (exact([extent]) for extent in shape.extents)
-    whole: Table = (b, y, x, k, c)
-    rows = np.concatenate([cost(core, core.work(*whole), whole) for core in cores])
-    rows[:, ON_TOP] = 0.0
-    return tuple(cores[index] for index in nondominated(rows).tolist())
+    return tuple(cores[index] for index in nondominated(cost.untiled(cores).T).tolist())
 
 
 def _unrolled_cores(spec: ArraySpec, fmt: PEFormatSpec, shape: Shape) -> list[UnrolledCore]:

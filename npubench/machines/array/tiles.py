@@ -8,9 +8,11 @@ padding are counted as they are (`extents`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +27,18 @@ __all__ = [
     "SumBits",
     "Table",
     "Words",
+    "joined",
     "mapped",
+    "mapped_pairs",
     "one",
+    "tabled",
+    "taken",
     "tile_sizes",
 ]
 
-ORDERS = tuple(permutations("MKC"))  # outermost first; M stands for B, Y and X
+ORDERS = tuple(
+    "".join(order) for order in permutations("MKC")
+)  # outermost first; M stands for B, Y and X
 USES = {"input": "MC", "weight": "KC", "output": "MK"}
 
 # Tile sizes of a loop up to this extent are all integers; above, see `tile_sizes`.
@@ -148,13 +156,11 @@ class LayerTiles:
             rows += [(1, y, whole.x) for y in tile_sizes(whole.y)]
             rows += [(1, 1, x) for x in tile_sizes(whole.x)]
             rows = list(dict.fromkeys(rows))
-        channels = tile_sizes(whole.k, steps[0]) if "K" in used else [whole.k]
-        depths = tile_sizes(whole.c, steps[1]) if "C" in used else [whole.c]
-        index, k, c = (
-            axis.ravel() for axis in np.meshgrid(range(len(rows)), channels, depths, indexing="ij")
-        )
-        b, y, x = exact(rows)[index].T
-        return b, y, x, exact(k), exact(c)
+        channels = tile_sizes(whole.k, steps[0]) if "K" in used else (whole.k,)
+        depths = tile_sizes(whole.c, steps[1]) if "C" in used else (whole.c,)
+        b, y, x = exact(rows).T.repeat(len(channels) * len(depths), axis=1)
+        k = np.tile(exact(channels).repeat(len(depths)), len(rows))
+        return b, y, x, k, np.tile(exact(depths), len(rows) * len(channels))
 
     def footprint(
         self, table: Table, operands: frozenset[str], bits: OperandBits, groups: int
@@ -179,41 +185,59 @@ class LayerTiles:
         return exact(total * groups)
 
     def traffic(
-        self, whole: Extents, table: Table, orders: tuple[tuple[str, ...], ...] = ORDERS
+        self,
+        whole: Extents | Table,
+        table: Table,
+        orders: tuple[str, ...] = ORDERS,
+        operands: Collection[str] = tuple(USES),
     ) -> dict[str, IntArray]:
         """Elements of each operand over the outer boundary: one row an order, one column a tile.
 
         An operand's tile is fetched anew whenever it changes: a loop over a dimension that the
         operand does not have repeats its traffic, unless every loop inside that one leaves the
         operand alone too.
+
+        Args:
+            whole: what is cut, or what each tile of the table cuts.
         """
-        b, y, x, _, _ = table
-        nest = self.shape.nest
         loops = self._loops(whole, table)
-        rows = mapped(y, lambda size: self.shape.swept(1, whole.y, size))
-        columns = mapped(x, lambda size: self.shape.swept(2, whole.x, size))
-        once = {
-            "input": nest.G * whole.b * nest.input_extent[0] * whole.c * rows * columns,
-            "weight": np.full_like(b, nest.G * whole.k * whole.c * self.shape.kernel),
-            "output": np.full_like(b, self.outputs(whole)),
-        }
+        several = {loop: count > 1 for loop, count in loops.items()}
         traffic: dict[str, IntArray] = {}
-        for operand, uses in USES.items():
+        for operand in operands:
+            uses = USES[operand]
+            (other,) = set("MKC") - set(uses)
+            words = self._once(operand, whole, table)
+            again = words * loops[other]
             per_order = []
             for order in orders:
-                repeats = np.ones_like(b)
-                changes = np.zeros(b.shape, dtype=bool)
-                for loop in reversed(order):
-                    if loop in uses:
-                        changes |= loops[loop] > 1
-                    else:
-                        repeats = repeats * np.where(changes, loops[loop], 1)
-                per_order.append(once[operand] * repeats)
+                inside = [loop for loop in order[order.index(other) + 1 :] if loop in uses]
+                if inside:
+                    changes = several[inside[0]]
+                    for loop in inside[1:]:
+                        changes = changes | several[loop]
+                    per_order.append(np.where(changes, again, words))
+                else:
+                    per_order.append(words)
             traffic[operand] = exact(per_order)
         return traffic
 
+    def _once(self, operand: str, whole: Extents | Table, table: Table) -> IntArray:
+        """Elements of an operand in one sweep over what is cut, tile by tile."""
+        full_b, full_y, full_x, full_k, full_c = whole
+        nest = self.shape.nest
+        if operand == "input":
+            _, y, x, _, _ = table
+            rows = mapped_pairs(full_y, y, lambda full, size: self.shape.swept(1, full, size))
+            columns = mapped_pairs(full_x, x, lambda full, size: self.shape.swept(2, full, size))
+            return exact(nest.G * full_b * nest.input_extent[0] * full_c * rows * columns)
+        if operand == "weight":
+            words = nest.G * full_k * full_c * self.shape.kernel
+        else:
+            words = self.outputs(whole)
+        return exact(np.broadcast_to(words, table[0].shape))
+
     def retainable(
-        self, whole: Extents, table: Table, orders: tuple[tuple[str, ...], ...], operand: str
+        self, whole: Extents, table: Table, orders: tuple[str, ...], operand: str
     ) -> npt.NDArray[np.bool_]:
         """Whether consecutive tiles share an operand: one row an order, one column a tile.
 
@@ -229,23 +253,22 @@ class LayerTiles:
         return np.asarray(rows)
 
     @staticmethod
-    def _loops(whole: Extents, table: Table) -> dict[str, IntArray]:
+    def _loops(whole: Extents | Table, table: Table) -> dict[str, IntArray]:
         """Tiles along rows, K and C."""
         b, y, x, k, c = table
+        full_b, full_y, full_x, full_k, full_c = whole
         return {
-            "M": -(-whole.b // b) * -(-whole.y // y) * -(-whole.x // x),
-            "K": -(-whole.k // k),
-            "C": -(-whole.c // c),
+            "M": -(-full_b // b) * -(-full_y // y) * -(-full_x // x),
+            "K": -(-full_k // k),
+            "C": -(-full_c // c),
         }
 
     def crossing(
         self, whole: Extents, tile: Extents, order: str, operands: frozenset[str]
     ) -> Words:
         """Words of the operands a memory tiles, for one tile and order."""
-        traffic = self.traffic(whole, one(tile), (tuple(order),))
-        return Words(
-            **{name: int(words[0, 0]) for name, words in traffic.items() if name in operands}
-        )
+        traffic = self.traffic(whole, one(tile), (order,), operands)
+        return Words(**{name: int(words[0, 0]) for name, words in traffic.items()})
 
     def distinct(self, table: Table) -> dict[str, IntArray]:
         """Distinct elements of each operand under a tile, all groups: what no memory can save."""
@@ -259,9 +282,16 @@ class LayerTiles:
             "output": exact(nest.G * nest.OZ * b * y * x * k),
         }
 
-    def outputs(self, whole: Extents) -> int:
-        """Output elements of all groups."""
-        return self.shape.nest.G * whole.b * self.shape.nest.OZ * whole.y * whole.x * whole.k
+    @overload
+    def outputs(self, whole: Extents) -> int: ...
+
+    @overload
+    def outputs(self, whole: Table) -> IntArray: ...
+
+    def outputs(self, whole: Extents | Table) -> int | IntArray:
+        """Output elements of a tile, or of each tile of a table, all groups."""
+        b, y, x, k, _ = whole
+        return self.shape.nest.G * b * self.shape.nest.OZ * y * x * k
 
 
 def one(tile: Extents) -> Table:
@@ -270,7 +300,28 @@ def one(tile: Extents) -> Table:
     return b, y, x, k, c
 
 
-def tile_sizes(extent: int, step: int = 1) -> list[int]:
+def tabled(tiles: Sequence[Extents]) -> Table:
+    """A table of these tiles."""
+    b, y, x, k, c = exact(tiles).reshape(-1, len(Extents._fields)).T
+    return b, y, x, k, c
+
+
+def taken(table: Table, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> Table:
+    """Some entries of a table."""
+    b, y, x, k, c = table
+    return b[rows], y[rows], x[rows], k[rows], c[rows]
+
+
+def joined(tables: Sequence[Table]) -> Table:
+    """Tables one after another."""
+    if len(tables) == 1:
+        return tables[0]
+    b, y, x, k, c = (np.concatenate(sizes) for sizes in zip(*tables, strict=True))
+    return b, y, x, k, c
+
+
+@lru_cache(maxsize=4096)
+def tile_sizes(extent: int, step: int = 1) -> tuple[int, ...]:
     """The tile sizes of the stated space for one loop.
 
     Every integer up to `EVERY_SIZE_UP_TO`. Of longer loops, the smallest number of whole fillings
@@ -283,14 +334,14 @@ def tile_sizes(extent: int, step: int = 1) -> list[int]:
         step: elements that fill the array once along this loop.
     """
     if extent <= EVERY_SIZE_UP_TO:
-        return list(range(1, extent + 1))
+        return tuple(range(1, extent + 1))
     fillings = -(-extent // step)
     sizes = {extent} | {min(extent, step * -(-fillings // count)) for count in _counts(fillings)}
     part = min(step, extent)
     while part > 1:
         part = -(-part // 2)
         sizes.add(part)
-    return sorted(sizes)
+    return tuple(sorted(sizes))
 
 
 def _counts(extent: int) -> Iterator[int]:
@@ -316,3 +367,13 @@ def mapped(sizes: IntArray, function: Callable[[int], int]) -> IntArray:
     table = np.empty(len(seen), dtype=np.int64)
     table[found] = [function(size) for size in found.tolist()]
     return np.asarray(table[sizes])
+
+
+def mapped_pairs(
+    first: int | IntArray, second: IntArray, function: Callable[[int, int], int]
+) -> IntArray:
+    """The same for a function of two sizes, of which the first may be the same for all."""
+    if isinstance(first, int):
+        return mapped(second, lambda size: function(first, size))
+    base = int(second.max(initial=0)) + 1
+    return mapped(first * base + second, lambda pair: function(*divmod(pair, base)))

@@ -8,18 +8,19 @@ so partial sums go through the innermost output memory once for every slice of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
+from typing import TypeAlias
 
 import numpy as np
 
 from npubench.ir import LOOP_DIMS
 from npubench.machines.array.core import BoolArray, CoreWork, IntArray, exact
 from npubench.machines.array.extents import Shape
-from npubench.machines.array.tiles import mapped
+from npubench.machines.array.tiles import Table, mapped, mapped_pairs
 
 __all__ = [
     "MOST_UNROLLINGS",
@@ -29,7 +30,11 @@ __all__ = [
     "Unrolling",
     "fastest_unrollings",
     "kept_options",
+    "work_of_each",
 ]
+
+# One factor, or one for each of many tiles.
+_Factor: TypeAlias = int | IntArray
 
 
 # Unrollings of a layer that the search looks at.
@@ -208,41 +213,8 @@ class UnrolledCore:
 
     def work(self, b: IntArray, y: IntArray, x: IntArray, k: IntArray, c: IntArray) -> CoreWork:
         """See `Core.work`."""
-        nest, of = self.shape.nest, self.unrolling.of
-        bounds = nest.bounds
-        kernel = {dim: -(-bounds[dim] // of(dim)) for dim in ("FZ", "FY", "FX")}
-        groups, depth = -(-nest.G // of("G")), -(-nest.OZ // of("OZ"))
-        rows = -(-b // of("B")) * -(-y // of("OY")) * -(-x // of("OX")) * depth
-        c_steps, k_steps = -(-c // of("C")), -(-k // of("K"))
-        compute = groups * rows * k_steps * c_steps * prod(kernel.values())
-        k_passes = -(-k // (self.kept.outputs * of("K")))
-        products = nest.G * b * nest.OZ * y * x
-        if "FX" in self.kept_loops:
-            lines = mapped(y, lambda size: self.shape.swept(1, size, of("OY")))
-            columns = mapped(x, lambda size: self.shape.reach(2, size))
-            inputs = nest.G * b * c * nest.input_extent[0] * lines * columns * k_passes
-            least = inputs
-        else:
-            least = products * c * self.shape.kernel
-            held = self.holds_inputs & (rows == 1)
-            inputs = least * np.where(held, 1, k_passes)
-        passes = c_steps * prod(kernel.values())
-        if self.sums_in_pe:
-            inside = prod(kernel[dim] for dim in self.kept_loops if dim in kernel)
-            passes = -(-c // (self.kept.inputs * of("C"))) * (prod(kernel.values()) // inside)
-        zero = np.zeros_like(compute)
-        weights = exact(np.broadcast_to(nest.G * k * c * self.shape.kernel, compute.shape))
-        return CoreWork(
-            compute=exact(compute),
-            load=zero,
-            skew=zero,
-            input_words=exact(inputs),
-            weight_words=weights,
-            output_words=exact(products * k * passes),
-            input_least=exact(least if self.holds_inputs else inputs),
-            held_writes=weights * self.weight_copies,
-            held_least=weights * self.weight_copies,
-        )
+        kept = self.kept.outputs, self.kept.inputs
+        return _work(self, self.unrolling.of, kept, (b, y, x, k, c))
 
     def once(
         self, b: IntArray, y: IntArray, x: IntArray, k: IntArray, c: IntArray
@@ -261,12 +233,12 @@ class UnrolledCore:
         outputs, inputs = self.kept.outputs * of("K"), self.kept.inputs * of("C")
         return np.asarray((k <= outputs) & (c <= inputs))
 
-    @property
+    @cached_property
     def weight_copies(self) -> int:
         """PEs that hold the same weight: the unrolled loops that weights do not have."""
         return prod(self.unrolling.of(dim) for dim in ("B", "OZ", "OY", "OX"))
 
-    @property
+    @cached_property
     def products_per_hop(self) -> int:
         """MACs that a PE adds up before its partial sum travels to a neighbour; 0 for never.
 
@@ -279,3 +251,66 @@ class UnrolledCore:
         bounds = self.shape.nest.bounds
         row = prod(-(-bounds[dim] // self.unrolling.of(dim)) for dim in self.kept_loops)
         return row * self.kept.inputs
+
+
+def work_of_each(cores: Sequence[UnrolledCore]) -> CoreWork:
+    """Work on the whole layer, one entry for each of many unrollings of one array."""
+    factors = {dim: exact([core.unrolling.of(dim) for core in cores]) for dim in LOOP_DIMS}
+    kept = exact([(core.kept.outputs, core.kept.inputs) for core in cores]).T
+    b, y, x, k, c = (np.full(len(cores), extent) for extent in cores[0].shape.extents)
+    return _work(cores[0], factors.__getitem__, (kept[0], kept[1]), (b, y, x, k, c))
+
+
+def _work(
+    core: UnrolledCore,
+    of: Callable[[str], _Factor],
+    kept: tuple[_Factor, _Factor],
+    table: Table,
+) -> CoreWork:
+    """Work on tiles, each with the same factors and kept channels or with its own.
+
+    Args:
+        core: says how the array works.
+        of: the factor of a loop.
+        kept: output and input channels in a PE.
+    """
+    b, y, x, k, c = table
+    nest, (outputs, inputs_kept) = core.shape.nest, kept
+    bounds = nest.bounds
+    steps = {dim: -(-bounds[dim] // of(dim)) for dim in ("FZ", "FY", "FX")}
+    kernel = steps["FZ"] * steps["FY"] * steps["FX"]
+    groups, depth = -(-nest.G // of("G")), -(-nest.OZ // of("OZ"))
+    rows = -(-b // of("B")) * -(-y // of("OY")) * -(-x // of("OX")) * depth
+    c_steps, k_steps = -(-c // of("C")), -(-k // of("K"))
+    k_passes = -(-k // (outputs * of("K")))
+    products = nest.G * b * nest.OZ * y * x
+    if "FX" in core.kept_loops:
+        lines = mapped_pairs(of("OY"), y, lambda tile, size: core.shape.swept(1, size, tile))
+        columns = mapped(x, lambda size: core.shape.reach(2, size))
+        inputs = nest.G * b * c * nest.input_extent[0] * lines * columns * k_passes
+        least = inputs
+    else:
+        least = products * c * core.shape.kernel
+        held = core.holds_inputs & (rows == 1)
+        inputs = least * np.where(held, 1, k_passes)
+    passes = c_steps * kernel
+    if core.sums_in_pe:
+        inside: _Factor = 1
+        for dim in core.kept_loops:
+            inside = inside * steps.get(dim, 1)
+        passes = -(-c // (inputs_kept * of("C"))) * (kernel // inside)
+    compute = groups * rows * k_steps * c_steps * kernel
+    zero, weights = np.zeros_like(compute), exact(nest.G * k * c * core.shape.kernel)
+    # PEs that hold the same weight: the unrolled loops that weights do not have.
+    held_writes = weights * (of("B") * of("OZ") * of("OY") * of("OX"))
+    return CoreWork(
+        compute=exact(compute),
+        load=zero,
+        skew=zero,
+        input_words=exact(inputs),
+        weight_words=weights,
+        output_words=exact(products * k * passes),
+        input_least=exact(least if core.holds_inputs else inputs),
+        held_writes=held_writes,
+        held_least=held_writes,
+    )
