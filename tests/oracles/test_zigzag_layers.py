@@ -114,7 +114,7 @@ def test_no_layer_is_above_zigzags_best(network: str, monkeypatch: pytest.Monkey
             # ZigZag rounds fills, tiles and accesses to whole numbers.
             assert found.pj == pytest.approx(theirs, rel=2.1e-4), row
             exact += found.pj == pytest.approx(theirs, rel=1e-9)
-    least = {"resnet18": 10, "alexnet": 2, "bert_base": 6, "mobilenet_v2": 12, "resnet50": 18}
+    least = {"resnet18": 11, "alexnet": 2, "bert_base": 5, "mobilenet_v2": 13, "resnet50": 21}
     assert exact >= least[network]
 
 
