@@ -112,13 +112,14 @@ def dense_cases(
     return cases
 
 
+@pytest.mark.parametrize("count", [12, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("packing", PACKINGS)
 @pytest.mark.parametrize(("load", "drain"), MODES)
 def test_products_and_cycles_of_random_shapes(
-    load: StationaryLoad, drain: Drain, packing: tuple[int, int]
+    load: StationaryLoad, drain: Drain, packing: tuple[int, int], count: int
 ) -> None:
     seed = 100 * MODES.index((load, drain)) + PACKINGS.index(packing)
-    for index, case in enumerate(dense_cases(seed, 36, load, drain, packing)):
+    for index, case in enumerate(dense_cases(seed, count, load, drain, packing)):
         check(case, index)
 
 
@@ -188,14 +189,15 @@ def test_streams_shorter_than_the_array_is_high(
     )
 
 
+@pytest.mark.parametrize("count", [8, pytest.param(40, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 @pytest.mark.parametrize(("load", "drain"), MODES)
 def test_tiles_that_follow_one_another(
-    load: StationaryLoad, drain: Drain, dataflow: Dataflow
+    load: StationaryLoad, drain: Drain, dataflow: Dataflow, count: int
 ) -> None:
     """Cycles of tiles add up, with what is paid once taken from the last tile, not the first."""
     random = Random(17)
-    for seed in range(20):
+    for seed in range(count):
         m, n, k = (random.randint(2, 16) for _ in range(3))
         height = random.randint(1, m)
         geometry = Geometry(random.randint(1, 7), random.randint(1, 7), random.randint(1, 2))

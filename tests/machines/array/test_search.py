@@ -37,7 +37,6 @@ from npubench.machines.array.traffic import mac_traffic
 from npubench.machines.array.work import measure
 from npubench.machines.protocol import Objective
 from npubench.specs.catalog import find_spec
-from tests.depth import examples
 
 BITS = OperandBits(input=8, weight=8, output=8, partial=32)
 
@@ -217,19 +216,37 @@ SMALL = st.builds(
 )
 
 
-@pytest.mark.parametrize("objective", list(Objective))
-@settings(
-    max_examples=examples(150),
+BRUTE = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],
     derandomize=True,
 )
-@given(nest=SMALL, room=st.integers(8, 40), sums=st.sampled_from([2, 4, 64]), count=st.just(1))
+WHOLE = given(nest=SMALL, room=st.integers(8, 40), sums=st.sampled_from([2, 4, 64]))
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+@settings(BRUTE, max_examples=15)
+@WHOLE
 def test_brute_force_over_the_whole_space_finds_nothing_better(
-    objective: Objective, nest: LoopNest, room: int, sums: int, count: int
+    objective: Objective, nest: LoopNest, room: int, sums: int
 ) -> None:
-    spec = tiny_spec(room, sums, count)
+    check_whole_space(objective, nest, room, sums)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", list(Objective))
+@settings(BRUTE, max_examples=80)
+@WHOLE
+def test_brute_force_over_the_whole_space_at_length(
+    objective: Objective, nest: LoopNest, room: int, sums: int
+) -> None:
+    check_whole_space(objective, nest, room, sums)
+
+
+def check_whole_space(objective: Objective, nest: LoopNest, room: int, sums: int) -> None:
+    """Compare the machine's answer with every nest."""
+    spec = tiny_spec(room, sums, 1)
     tiles, cores, levels = space_of(spec, nest)
     network = network_of(nest)
     plan = PrecisionPlan(machine_precision(spec))

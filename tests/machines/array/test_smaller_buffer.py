@@ -113,7 +113,7 @@ QUIET = list(HealthCheck)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@settings(max_examples=10, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@settings(max_examples=5, deadline=None, suppress_health_check=QUIET, derandomize=True)
 @given(nest=layers(), share=SHARES, growth=GROWTHS)
 def test_a_smaller_memory_makes_no_layer_faster(
     machine: str, nest: LoopNest, share: float, growth: float

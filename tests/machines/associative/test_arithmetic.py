@@ -27,6 +27,8 @@ from tests.machines.associative.operands import both, word
 
 PAIRS = list(product(range(1, 17), repeat=2))
 SIGNS = list(product((False, True), repeat=2))
+# Counts are compared at every pair of widths; programs are executed at every n-th.
+EXECUTED = pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
 
 
 def proven(
@@ -73,20 +75,24 @@ def test_out_of_place_forms_at_all_width_pairs() -> None:
         np.testing.assert_array_equal(rest, y - x, err_msg=f"{b} - {a}")
 
 
+@EXECUTED
 @pytest.mark.parametrize(("a_signed", "b_signed"), SIGNS)
-def test_multiplication_at_all_width_pairs(a_signed: bool, b_signed: bool) -> None:
+def test_multiplication_at_all_width_pairs(a_signed: bool, b_signed: bool, every: int) -> None:
     for a, b in PAIRS:
-        x, y = both(a, b, a_signed, b_signed)
         program = multiply(a, b, a_signed=a_signed, b_signed=b_signed)
         cycles = 8 * a * b + (11 if a_signed and b_signed else 0)
+        assert program.counts.cycles == cycles, program.name
+        assert program.width == 2 * (a + b) + (a_signed and b_signed)
+        if (a + b) % every:
+            continue
+        x, y = both(a, b, a_signed, b_signed)
         result = proven(program, {"a": x, "b": y}, "p", cycles)
         np.testing.assert_array_equal(result, x * y, err_msg=program.name)
-        assert program.width == 2 * (a + b) + (a_signed and b_signed)
 
 
+@EXECUTED
 @pytest.mark.parametrize(("a_signed", "b_signed"), SIGNS)
-def test_multiply_accumulate_at_all_width_pairs(a_signed: bool, b_signed: bool) -> None:
-    """Counts at every pair; execution at a third of them, as both parts are executed above."""
+def test_multiply_accumulate_at_all_width_pairs(a_signed: bool, b_signed: bool, every: int) -> None:
     for a, b in PAIRS:
         x, y = both(a, b, a_signed, b_signed)
         product_bits, total_bits = a + b, a + b + 3
@@ -96,7 +102,7 @@ def test_multiply_accumulate_at_all_width_pairs(a_signed: bool, b_signed: bool) 
         cycles = 8 * a * b + (11 if a_signed and b_signed else 0)
         cycles += 8 * total_bits + 1 if signed else 8 * product_bits + 4 * 3
         assert program.counts.cycles == cycles, program.name
-        if (a + b) % 3:
+        if (a + b) % every:
             continue
         result = proven(program, {"a": x, "b": y, "acc": acc}, "acc", cycles)
         np.testing.assert_array_equal(result, acc + x * y, err_msg=program.name)
