@@ -110,8 +110,8 @@ def interrupt(folder: Path, extra: Sequence[str], kills: int, seed: int) -> None
         wanted = before + pick.randrange(POINTS // kills - 15)
         process = start(log, [*GRID, *MANY, *extra], broken)
         while process.poll() is None and count(broken) <= wanted:
-            time.sleep(0.005)
-        time.sleep(pick.uniform(0, 0.01))
+            time.sleep(0.02)  # looking takes time from the one who writes
+        time.sleep(pick.uniform(0, 0.02))
         assert process.poll() is None, process.communicate()
         killed_s = kill(process, all_of_it=pick.random() < 0.5)
         counts.append(count(broken))

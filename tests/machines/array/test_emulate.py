@@ -112,7 +112,7 @@ def dense_cases(
     return cases
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [12, pytest.param(36, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("packing", PACKINGS)
 @pytest.mark.parametrize(("load", "drain"), MODES)
 def test_products_and_cycles_of_random_shapes(
@@ -189,7 +189,7 @@ def test_streams_shorter_than_the_array_is_high(
     )
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [8, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 @pytest.mark.parametrize(("load", "drain"), MODES)
 def test_tiles_that_follow_one_another(

@@ -167,11 +167,12 @@ def test_on_random_chains_no_other_set_of_layers_is_better() -> None:
 
 
 @pytest.mark.slow
-def test_on_more_random_chains_few_other_sets_are_better() -> None:
+@pytest.mark.parametrize("seed", [6, 7, 8])
+def test_on_more_random_chains_few_other_sets_are_better(seed: int) -> None:
     """The rule is no proof of an optimum; a better set exists for few chains."""
-    rng = random.Random(6)
-    gaps = [gap(*draw(rng, (1, 64, 256))) for _ in range(30)]
-    assert sum(each < 1e-9 for each in gaps) >= 27, gaps
+    rng = random.Random(seed)
+    gaps = [gap(*draw(rng, (1, 64, 256))) for _ in range(8)]
+    assert sum(each < 1e-9 for each in gaps) >= 7, gaps
 
 
 def shipped(name: str, batch: int) -> Network:

@@ -236,7 +236,7 @@ def test_brute_force_over_the_whole_space_finds_nothing_better(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", list(Objective))
-@settings(BRUTE, max_examples=80)
+@settings(BRUTE, max_examples=40)
 @WHOLE
 def test_brute_force_over_the_whole_space_at_length(
     objective: Objective, nest: LoopNest, room: int, sums: int

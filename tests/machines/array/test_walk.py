@@ -101,7 +101,7 @@ def test_words_of_two_memories(nest: LoopNest, room: int, *, best: bool) -> None
 
 
 @pytest.mark.slow
-@settings(WALKS, max_examples=120)
+@settings(WALKS, max_examples=60)
 @TWO
 def test_words_of_two_memories_at_length(nest: LoopNest, room: int, *, best: bool) -> None:
     compare(tiny_spec(room, 8), nest, best=best)
