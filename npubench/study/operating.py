@@ -59,12 +59,7 @@ def tuning_key(request: RunRequest, session: Session) -> _Key | None:
         request.hardware,
         tuple(sorted((n, t) for n, t in request.knobs.items() if n not in names)),
         tuple((n, t) for n, t in request.overrides.items() if n not in names),
-        request.workload,
-        tuple(sorted(request.dims.items())),
-        request.batch,
-        request.precision,
-        request.objective,
-        request.measuring,
+        *request.work,
     )
 
 

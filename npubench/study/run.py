@@ -94,6 +94,18 @@ class RunRequest:
             return None
         return Measuring(self.dataset, self.calibration, self.samples, self.faults, self.seed)
 
+    @property
+    def work(self) -> tuple[object, ...]:
+        """What is asked apart from the hardware and its settings; to tell requests apart."""
+        return (
+            self.workload,
+            tuple(sorted(self.dims.items())),
+            self.batch,
+            self.precision,
+            self.objective,
+            self.measuring,
+        )
+
 
 def run(
     request: RunRequest,

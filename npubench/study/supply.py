@@ -37,12 +37,7 @@ def run_at_supply(request: RunRequest, session: Session) -> RunResult | None:
     key = (
         "nominal",
         supplied.key,
-        request.workload,
-        tuple(sorted(request.dims.items())),
-        request.batch,
-        request.precision,
-        request.objective,
-        request.measuring,
+        *request.work,
     )
     base = session.keep(key, lambda: run_on(supplied.nominal, request, session))
     clock_hz = base.clock_hz * supplied.frequency

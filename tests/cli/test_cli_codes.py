@@ -326,12 +326,10 @@ def test_a_reader_that_leaves_early_is_no_failure(arguments: tuple[str, ...], re
     assert pipeline(command(*arguments), reader) == (0, "")
 
 
-@pytest.mark.parametrize(("closed", "code"), [("1", 0), ("2", 0), ("1", 2), ("2", 2)])
-def test_a_closed_stream_changes_nothing_else(closed: str, code: int) -> None:
-    arguments = ("version",) if code == 0 else ("rum",)
-    shell = f'"$@" {closed}>&-'
-    done = subprocess.run(
-        ["sh", "-c", shell, "sh", *command(*arguments)],
+def under_shell(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run bash with npubench's command line as its ``"$@"``."""
+    return subprocess.run(
+        ["bash", "-c", script, "bash", *command(*arguments)],
         env=environment(),
         cwd=ROOT,
         capture_output=True,
@@ -339,6 +337,13 @@ def test_a_closed_stream_changes_nothing_else(closed: str, code: int) -> None:
         timeout=60,
         check=False,
     )
+
+
+@pytest.mark.parametrize(("closed", "code"), [("1", 0), ("2", 0), ("1", 2), ("2", 2)])
+def test_a_closed_stream_changes_nothing_else(closed: str, code: int) -> None:
+    arguments = ("version",) if code == 0 else ("rum",)
+    shell = f'"$@" {closed}>&-'
+    done = under_shell(shell, *arguments)
     assert done.returncode == code
     assert ("npubench 0." in done.stdout) == (code == 0 and closed == "2")
     assert ("No such command" in done.stderr) == (code == 2 and closed == "1")
@@ -346,15 +351,7 @@ def test_a_closed_stream_changes_nothing_else(closed: str, code: int) -> None:
 
 def test_a_reader_of_both_streams_that_leaves_does_not_hide_the_code() -> None:
     shell = '"$@" 2>&1 >/dev/null | true; exit "${PIPESTATUS[0]}"'
-    done = subprocess.run(
-        ["bash", "-c", shell, "bash", *command("rum")],
-        env=environment(),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = under_shell(shell, "rum")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
 
 
