@@ -213,7 +213,7 @@ def plan_sweep(
         InputError: a spec or a workload that cannot be opened.
     """
     if not axes:
-        raise OptionError("sweep: no axis given; the grid has no points")
+        raise OptionError("sweep: no axis given; name one with --axis, such as batch=1,2,4")
     names = [axis.name for axis in axes]
     _refuse_repeats(names)
     check_request(request)

@@ -178,7 +178,11 @@ OPTIONS = (
         "--baseline 'tpuv4i' is not among those compared",
         "  known: edge8",
     ),
-    option("no axis", "sweep net.onnx --hw edge8", "sweep: no axis given; the grid has no points"),
+    option(
+        "no axis",
+        "sweep net.onnx --hw edge8",
+        "sweep: no axis given; name one with --axis, such as batch=1,2,4",
+    ),
     option(
         "axis",
         "sweep net.onnx --hw edge8 --axis clok=1GHz,2GHz",

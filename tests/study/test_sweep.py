@@ -194,7 +194,7 @@ def test_progress_is_told(session: Session) -> None:
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        ([], "sweep: no axis given; the grid has no points"),
+        ([], "sweep: no axis given; name one with --axis, such as batch=1,2,4"),
         (["clock=1", "clock=2"], "--axis clock is given twice"),
         (["hw=toy", "hardware=fast"], "--axis hw is given twice"),
         (
