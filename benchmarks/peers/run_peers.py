@@ -157,6 +157,8 @@ def compare(
 ) -> tuple[str, ...] | None:
     """Both sides on a network's layers, printed; a row of the table."""
     lpf = f", lpf_limit {peer.settings[1]}" if peer.tool == "zigzag" else ""
+    if lpf and options.buffer != 1024:
+        lpf += f", buffer of {options.buffer} KiB"
     print(f"\n{network}, {peer.tool} {release(peer.tool)}{lpf}", flush=True)
     nests = chosen(network, peer, options.layers)
     whole = len(nests)
@@ -174,7 +176,7 @@ def compare(
         model = folder / f"{network}.onnx"
         write_onnx(nests, model)
         if peer.tool == "zigzag":
-            runs = _beside_zigzag(model, nests, theirs, options.repeat)
+            runs = _beside_zigzag(model, nests, theirs, options)
         else:
             runs = _beside_scalesim(model, nests, theirs, options.repeat)
     ours, energy, cycles = runs
@@ -205,11 +207,12 @@ def compare(
 
 
 def _beside_zigzag(
-    model: Path, nests: Sequence[LoopNest], theirs: Theirs, repeat: int
+    model: Path, nests: Sequence[LoopNest], theirs: Theirs, options: argparse.Namespace
 ) -> tuple[Ours, str, str]:
     """Ours by ZigZag's rules, for energy and for latency; with our own rules for the record."""
-    joules = theirs.column("energy_pj")
-    counting = ("counting=zigzag",)
+    joules, repeat = theirs.column("energy_pj"), options.repeat
+    machine = (f"memories.buffer.capacity={options.buffer} KiB",)
+    counting = (*machine, "counting=zigzag")
     energy = measure_ours(model, "ws32x32_int8", "energy", counting, repeat)
     latency = measure_ours(model, "ws32x32_int8", "latency", counting, repeat)
     ours = [value * 1e12 for value in energy.column("energy_j")]
@@ -217,7 +220,7 @@ def _beside_zigzag(
     best = theirs.column("least_cycles")
     label = "cycles, ours searched for them, theirs the least of all mappings it tried"
     above(label, nests, latency.column("cycles"), best)
-    own = measure_ours(model, "ws32x32_int8", "energy", (), 1)
+    own = measure_ours(model, "ws32x32_int8", "energy", machine, 1)
     ratio = sum(own.column("energy_j")) * 1e12 / sum(joules)
     print(f"  by our own rules of counting: energy {ratio:.4f} of theirs")
     print(f"  layers of ours not proven: {energy.unproven} (energy), {latency.unproven} (latency)")
@@ -260,6 +263,9 @@ def main() -> int:
     parser.add_argument(
         "--limit", type=int, default=6, help="ZigZag's lpf_limit; 7 takes six times as long"
     )
+    parser.add_argument(
+        "--buffer", type=int, default=1024, help="KiB of the buffer of both, for ZigZag and ours"
+    )
     parser.add_argument("--repeat", type=int, default=3, help="runs of ours; the median counts")
     parser.add_argument(
         "--kept", type=Path, default=HERE / ".kept.jsonl", help="where the peers' results stay"
@@ -271,9 +277,25 @@ def main() -> int:
         parser.error("--report takes what is kept, --fresh does not")
     kept = Kept.open(options.kept, fresh=options.fresh)
     python = "" if options.report else peer_python(options.env.resolve())
-    zigzag = Peer(
-        "zigzag", ("energy", str(options.limit)), (ZIGZAG_HARDWARE, ZIGZAG_MAPPING), python
-    )
+    with tempfile.TemporaryDirectory() as name:
+        hardware = with_buffer(ZIGZAG_HARDWARE, options.buffer, Path(name))
+        report(options, kept, hardware, python)
+    return 0
+
+
+def with_buffer(hardware: Path, kib: int, folder: Path) -> Path:
+    """ZigZag's machine with a buffer of another size."""
+    text, whole = hardware.read_text(), f"size: {1024 * 8192}\n"
+    if text.count(whole) != 1:
+        raise SystemExit(f"{hardware.name}: expected one line '{whole.strip()}'")
+    path = folder / hardware.name
+    path.write_text(text.replace(whole, f"size: {kib * 8192}\n"))
+    return path
+
+
+def report(options: argparse.Namespace, kept: Kept, hardware: Path, python: str) -> None:
+    """Every network beside every peer that is asked for, and the table of them all."""
+    zigzag = Peer("zigzag", ("energy", str(options.limit)), (hardware, ZIGZAG_MAPPING), python)
     scalesim = Peer("scalesim", ("32",), (), python)
     table: list[tuple[str, ...]] = []
     for peer in (zigzag, scalesim):
@@ -288,7 +310,6 @@ def main() -> int:
     print("|" + "---|" * len(COLUMNS))
     for row in table:
         print("| " + " | ".join(row) + " |")
-    return 0
 
 
 if __name__ == "__main__":
