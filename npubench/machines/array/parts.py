@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -57,15 +57,14 @@ class Part:
 
     Attributes:
         whole: the tile.
-        table: candidates that fit; rows of the arrays are orders one after another, candidates
-            within.
+        table: candidates that fit; choices are orders one after another, candidates within.
         orders: of the loops over tiles.
         crossing: cost vectors of the memory's own boundary.
         bound: nowhere above the cost vector of any nest with this choice.
         cut: pieces of the candidates.
-        retained: operands with rows, for choices that follow these rows in ``crossing`` and
-            ``bound`` one after another: the same tile and order as in each of the rows, the
-            operand retained by the next memory.
+        chosen: what the next memory retains, an operand or nothing, with the tiles and orders of
+            its choices (orders one after another, candidates within): these follow each other in
+            ``crossing`` and ``bound``. Empty where every tile and order is a choice, and no other.
     """
 
     whole: Extents
@@ -74,12 +73,12 @@ class Part:
     crossing: FloatArray
     bound: FloatArray
     cut: Sequence[Cut]
-    retained: tuple[tuple[str, IntArray], ...] = ()
+    chosen: tuple[tuple[str, IntArray], ...] = ()
 
     def choice(self, index: int) -> tuple[Extents, str, str]:
         """(tile, order, retained operand) of a row."""
-        kept, beyond = "", index - len(self.orders) * self.table[0].size
-        for operand, rows in self.retained:
+        kept, beyond = "", index
+        for operand, rows in self.chosen:
             if 0 <= beyond < rows.size:
                 index, kept = int(rows[beyond]), operand
             beyond -= rows.size
@@ -89,17 +88,13 @@ class Part:
 
     def tiles(self, indices: IntArray) -> tuple[Table, list[str]]:
         """The tiles and the retained operands of many rows."""
-        start, rows, kept = (
-            len(self.orders) * self.table[0].size,
-            indices.copy(),
-            [""] * len(indices),
-        )
-        for operand, once in self.retained:
-            some = ((indices >= start) & (indices < start + once.size)).nonzero()[0]
-            rows[some] = once[indices[some] - start]
+        start, rows, kept = 0, indices.copy(), [""] * len(indices)
+        for operand, all_rows in self.chosen:
+            some = ((indices >= start) & (indices < start + all_rows.size)).nonzero()[0]
+            rows[some] = all_rows[indices[some] - start]
             for number in some.tolist():
                 kept[number] = operand
-            start += once.size
+            start += all_rows.size
         return taken(self.table, rows % self.table[0].size), kept
 
 
@@ -126,32 +121,32 @@ class PartMaker:
         """
         level = self.levels[depth]
         table, everything_fits = one(whole), bool(self.fits_whole(level, one(whole))[0])
+        last = depth + 1 == len(self.levels)
         if not everything_fits:
-            table, _ = self.cutting(level, [whole], kept)
+            # Where the next memory may keep sums, outputs that come here may be finished.
+            finished = not last and "output" in self.levels[depth + 1].operands
+            table, _ = self.cutting(level, [whole], kept, finished=finished)
         orders = self.orders(level, uncut=everything_fits)
         self.counts.considered += 1 if everything_fits else 0
         cut = cuts(whole, table)
         traffic = self.tiles.traffic(whole, table, orders)
-        last = depth + 1 == len(self.levels)
-        retained = () if last else tuple(self._retained(depth + 1, whole, table, orders))
         size = len(orders) * table[0].size
-        columns = np.zeros((self.resources.count, size + sum(rows.size for _, rows in retained)))
-        over = {name: traffic[name] for name in level.operands - {kept}}
-        self._cross(level, over, whole, columns[:, :size])
+        base = np.zeros((self.resources.count, size))
+        self._cross(level, {name: traffic[name] for name in level.operands - {kept}}, whole, base)
         if last:
-            return Part(whole, table, orders, columns.T, columns.T, cut)
-        bound = np.empty_like(columns)
+            return Part(whole, table, orders, base.T, base.T, cut)
+        choices = self._choices(depth, whole, table, orders)
+        total = sum(rows.size for _, rows in choices)
+        columns, bound = np.empty((2, self.resources.count, total))
         inner, (least, own) = self.levels[depth + 1], self._inside(depth + 1, table, cut)
-        inside: FloatArray = np.sum([least, *own.values()], axis=0)
-        for start in range(0, size, table[0].size):
-            end = start + table[0].size
-            np.add(columns[:, start:end], inside, out=bound[:, start:end])
-        start = size
-        for operand, rows in retained:
+        start = 0
+        for operand, rows in choices:
             end = start + rows.size
             once, tiles = columns[:, start:end], rows % table[0].size
-            once[:] = columns[:, rows]
-            self._cross(inner, {operand: traffic[operand].ravel()[rows]}, whole, once)
+            once[:] = base if rows.size == size else base[:, rows]
+            if operand:
+                words = {operand: traffic[operand].ravel()[rows]}
+                self._cross(inner, words, whole, once)
             if inner.operands == {operand} and depth + 2 == len(self.levels):
                 # A last memory of nothing else cuts nothing then: the array runs these very tiles.
                 within = self._uncut_inside(whole, table, tiles, least[ON_TOP, 0])
@@ -160,20 +155,35 @@ class PartMaker:
                 within = within[:, tiles]
             np.add(once, within, out=bound[:, start:end])
             start = end
-        self.counts.considered += start - size
-        return Part(whole, table, orders, columns.T, bound.T, cut, retained)
+        self.counts.considered += total - size
+        return Part(whole, table, orders, columns.T, bound.T, cut, choices)
 
-    def _retained(
+    def _choices(
         self, depth: int, whole: Extents, table: Table, orders: tuple[str, ...]
-    ) -> Iterator[tuple[str, IntArray]]:
-        """Operands that this level can keep from tile to tile, each with the choices outside."""
-        level = self.levels[depth]
-        for operand in sorted(level.operands):
+    ) -> tuple[tuple[str, IntArray], ...]:
+        """Rows of tiles and orders, with nothing retained and with each operand that can be.
+
+        Raises:
+            DoesNotFitError: the level holds tiles of finished outputs only, and sums come back.
+        """
+        level, inner = self.levels[depth], self.levels[depth + 1]
+        # Tiles that fit by the room of finished outputs alone are for sums that are kept inside.
+        any_sums = self._footprint(level, table) <= _room(level)
+        full = np.all([n == size for n, size in zip(table, whole, strict=True)], axis=0)
+        any_sums |= full & (self._footprint(level, table) <= level.room_bits)
+        found = [("", np.flatnonzero(np.tile(any_sums, len(orders))))]
+        for operand in sorted(inner.operands):
             shared = self.tiles.retainable(whole, table, orders, operand)
+            if operand != "output":
+                shared &= any_sums
             if shared.any():
-                rows = np.flatnonzero(shared & self._holds_whole(level, table, operand))
+                rows = np.flatnonzero(shared & self._holds_whole(inner, table, operand))
                 if rows.size:
-                    yield operand, rows
+                    found.append((operand, rows))
+        if not sum(rows.size for _, rows in found):
+            least = self._footprint(level, one(UNIT))[0]
+            raise DoesNotFitError(level.name, int(least), _room(level))
+        return tuple(found)
 
     def _uncut_inside(
         self, whole: Extents, table: Table, tiles: IntArray, on_top: FloatArray
@@ -307,11 +317,14 @@ class PartMaker:
             return np.zeros(table[0].shape, dtype=bool)
         return self._footprint(level, table) <= level.room_bits
 
-    def cutting(self, level: Level, wholes: Sequence[Extents], kept: str) -> tuple[Table, IntArray]:
+    def cutting(
+        self, level: Level, wholes: Sequence[Extents], kept: str, *, finished: bool = False
+    ) -> tuple[Table, IntArray]:
         """The candidates of a memory that fit, for tiles one after another, and whose they are.
 
         Args:
             kept: see `part`.
+            finished: see `LayerTiles.footprint`.
 
         Raises:
             DoesNotFitError: the level cannot hold even single elements of one of the tiles.
@@ -321,7 +334,7 @@ class PartMaker:
         owner = np.repeat(np.arange(len(wholes)), [table[0].size for table in tables])
         table = joined(tables)
         around = taken(tabled(wholes), owner)
-        fits = self._footprint(level, table) <= room
+        fits = self._footprint(level, table, finished=finished) <= room
         if level.streams:
             full = np.all([n == whole for n, whole in zip(table, around, strict=True)], axis=0)
             fits |= full & (self._footprint(level, table) <= level.room_bits)
@@ -337,9 +350,9 @@ class PartMaker:
                 fits &= sizes == whole if name in uncut else True
         return taken(table, fits), owner[fits]
 
-    def _footprint(self, level: Level, table: Table) -> IntArray:
+    def _footprint(self, level: Level, table: Table, *, finished: bool = False) -> IntArray:
         groups = self.cores[0].groups_at_once
-        return self.tiles.footprint(table, level.operands, level.bits, groups)
+        return self.tiles.footprint(table, level.operands, level.bits, groups, finished=finished)
 
     def last_crossing(
         self, whole: Table, table: Table, orders: tuple[str, ...], kept: str

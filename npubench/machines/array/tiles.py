@@ -163,9 +163,19 @@ class LayerTiles:
         return b, y, x, k, np.tile(exact(depths), len(rows) * len(channels))
 
     def footprint(
-        self, table: Table, operands: frozenset[str], bits: OperandBits, groups: int
+        self,
+        table: Table,
+        operands: frozenset[str],
+        bits: OperandBits,
+        groups: int,
+        *,
+        finished: bool = False,
     ) -> IntArray:
-        """Bits of one tile of every operand named, for ``groups`` groups at once."""
+        """Bits of one tile of every operand named, for ``groups`` groups at once.
+
+        Args:
+            finished: whether no outputs come but finished ones, their sums being kept inside.
+        """
         b, y, x, k, c = table
         nest = self.shape.nest
         total = np.zeros_like(b)
@@ -179,7 +189,7 @@ class LayerTiles:
             width: int | IntArray = bits.output
             if bits.sums is not None and operands == {"output"}:
                 k = bits.sums.channels(k)
-            elif bits.sums is not None:
+            elif bits.sums is not None and not finished:
                 width = np.where(c < self.shape.extents.c, bits.partial, bits.output)
             total = total + b * nest.OZ * y * x * k * width
         return exact(total * groups)

@@ -103,17 +103,22 @@ def every_nest(
     level = levels[0]
     groups = cores[0].groups_at_once
     whole_bits = int(tiles.footprint(one(whole), level.operands, level.bits, groups)[0])
+    # Sums that the next memory keeps come here finished.
+    inside_keeps = len(levels) > 1 and "output" in levels[1].operands
+
+    def fits(tile: Extents, *, finished: bool) -> bool:
+        bits = tiles.footprint(
+            one(tile), level.operands, level.bits, groups, finished=finished and inside_keeps
+        )
+        room = level.room_bits // 2 if level.double_buffered else level.room_bits
+        return int(bits[0]) <= room or (tile == whole and int(bits[0]) <= level.room_bits)
+
     if whole_bits <= level.room_bits and not level.streams:
         candidates = [whole]
     else:
-        room = level.room_bits // 2 if level.double_buffered else level.room_bits
         table = tiles.candidates(whole, level.operands, cores[0].steps)
-        candidates = [
-            tile
-            for tile in (Extents(*(int(n) for n in row)) for row in zip(*table, strict=True))
-            if int(tiles.footprint(one(tile), level.operands, level.bits, groups)[0]) <= room
-            or (tile == whole and whole_bits <= level.room_bits)
-        ]
+        every = (Extents(*(int(n) for n in row)) for row in zip(*table, strict=True))
+        candidates = [tile for tile in every if fits(tile, finished=True)]
     for tile in candidates:
         parts = list(combinations(whole, tile))
         inner = [list(every_nest(tiles, cores, levels[1:], piece)) for piece, _ in parts]
@@ -132,10 +137,14 @@ def every_nest(
                 inside = tuple(
                     (count, nest) for (_, count), nest in zip(parts, chosen, strict=True)
                 )
-                yield Nest(whole, tile, "".join(order), inside=inside)
+                any_sums = fits(tile, finished=False)
+                if any_sums:
+                    yield Nest(whole, tile, "".join(order), inside=inside)
                 if len(levels) == 1:
                     continue
                 for operand in levels[1].operands:
+                    if not any_sums and operand != "output":
+                        continue
                     if not set(last_loop(whole, tile, order)) & set(USES[operand]) and all(
                         holds_whole(part, operand) for part in chosen
                     ):
@@ -423,13 +432,15 @@ def test_what_does_not_fit_says_where_and_by_how_much() -> None:
     spec = tiny_spec(24, 64)
     nest = LoopNest(FY=9, FX=9, OY=1, input_extent=(1, 9, 9))
     tiles, cores, levels = space_of(spec, nest)
+    resources, fmt = Resources(spec), spec.array.formats["int8"]
+    flow = feeding_flow(spec, resources, BITS)
     with pytest.raises(DoesNotFitError) as caught:
         LayerSearch(
             tiles,
             cores,
             levels,
-            Resources(spec),
-            lambda *_: np.zeros((1, 1)),
+            resources,
+            ArrayCost(spec, fmt, BITS, resources, flow, frozenset()),
             BestGoal(lambda rows: rows),
             np.zeros(Resources(spec).count),
         ).run(tiles.shape.extents)
