@@ -58,7 +58,7 @@ class Choice:
     """A choice at one level with the tiles that it leaves inside.
 
     Attributes:
-        whole, tile, order, retained: see `Nest`.
+        whole, tile, order, retained, held: see `Nest`.
         crossing: cost vector of the level's own boundary.
         pieces: the distinct tiles and how often each occurs.
         weights: how often each column of a piece's vector counts, one row a piece.
@@ -71,6 +71,7 @@ class Choice:
     tile: Extents
     order: str
     retained: str
+    held: tuple[str, ...]
     crossing: FloatArray
     pieces: tuple[tuple[Extents, int], ...]
     weights: FloatArray
@@ -81,4 +82,4 @@ class Choice:
     def nest(self, inside: tuple[tuple[int, Callable[[], Nest]], ...]) -> Nest:
         """The nest of the choice with what was chosen for its pieces."""
         made = tuple((count, make()) for count, make in inside)
-        return Nest(self.whole, self.tile, self.order, self.retained, inside=made)
+        return Nest(self.whole, self.tile, self.order, self.retained, inside=made, held=self.held)

@@ -32,6 +32,7 @@ class Level:
         bits: widths of the operands in it.
         streams: whether smaller tiles are tried where everything fits whole: something waits for
             the first tile, or for the last.
+        uneven: whether an operand may stay while tiles of others change.
         flow: over its outer boundary.
     """
 
@@ -42,6 +43,12 @@ class Level:
     bits: OperandBits
     flow: Flow
     streams: bool = False
+    uneven: bool = False
+
+    @property
+    def tile_bits(self) -> int:
+        """Room for one tile of every operand."""
+        return self.room_bits // 2 if self.double_buffered else self.room_bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,8 @@ class Nest:
         extents: what this nest covers.
         tile, order: the tile of the level and the order of its loops, outermost first; at the
             array the tile is the extents.
+        held: operands that this memory keeps over all loops inside the one that they lack, while
+            tiles of others change.
         retained: the operand whose tiles the next memory inside keeps, whole, from one tile of
             this level to the next while they stay the same; empty where it keeps none.
         variant: index of the core, at the array.
@@ -64,6 +73,7 @@ class Nest:
     retained: str = ""
     variant: int = 0
     inside: tuple[tuple[int, Nest], ...] = ()
+    held: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from npubench.machines.array.flows import (
     Resources,
     add_words,
 )
+from npubench.machines.array.kinds import LOOPS, Kind, Kinds
 from npubench.machines.array.nests import DoesNotFitError, Level, SearchCounts
 from npubench.machines.array.tiles import (
     ORDERS,
@@ -36,7 +37,6 @@ from npubench.machines.array.tiles import (
 __all__ = ["CoreCost", "Part", "PartMaker"]
 
 UNIT = Extents(1, 1, 1, 1, 1)
-_LOOPS = {"M": "byx", "K": "k", "C": "c"}
 
 
 class CoreCost(Protocol):
@@ -62,9 +62,8 @@ class Part:
         crossing: cost vectors of the memory's own boundary.
         bound: nowhere above the cost vector of any nest with this choice.
         cut: pieces of the candidates.
-        chosen: what the next memory retains, an operand or nothing, with the tiles and orders of
-            its choices (orders one after another, candidates within): these follow each other in
-            ``crossing`` and ``bound``. Empty where every tile and order is a choice, and no other.
+        chosen: kinds of choices, which follow each other in ``crossing`` and ``bound``. Empty where
+            every tile and order is a choice, and no other.
     """
 
     whole: Extents
@@ -73,28 +72,29 @@ class Part:
     crossing: FloatArray
     bound: FloatArray
     cut: Sequence[Cut]
-    chosen: tuple[tuple[str, IntArray], ...] = ()
+    chosen: tuple[Kind, ...] = ()
 
-    def choice(self, index: int) -> tuple[Extents, str, str]:
-        """(tile, order, retained operand) of a row."""
+    def choice(self, index: int) -> tuple[Extents, str, str, tuple[str, ...]]:
+        """(tile, order, retained operand, held operands) of a row."""
         kept, beyond = "", index
-        for operand, rows in self.chosen:
-            if 0 <= beyond < rows.size:
-                index, kept = int(rows[beyond]), operand
-            beyond -= rows.size
+        held: tuple[str, ...] = ()
+        for kind in self.chosen:
+            if 0 <= beyond < kind.rows.size:
+                index, kept, held = int(kind.rows[beyond]), kind.retained, kind.held
+            beyond -= kind.rows.size
         order, at = divmod(index, self.table[0].size)
         tile = Extents(*(int(sizes[at]) for sizes in self.table))
-        return tile, self.orders[order], kept
+        return tile, self.orders[order], kept, held
 
     def tiles(self, indices: IntArray) -> tuple[Table, list[str]]:
         """The tiles and the retained operands of many rows."""
         start, rows, kept = 0, indices.copy(), [""] * len(indices)
-        for operand, all_rows in self.chosen:
-            some = ((indices >= start) & (indices < start + all_rows.size)).nonzero()[0]
-            rows[some] = all_rows[indices[some] - start]
+        for kind in self.chosen:
+            some = ((indices >= start) & (indices < start + kind.rows.size)).nonzero()[0]
+            rows[some] = kind.rows[indices[some] - start]
             for number in some.tolist():
-                kept[number] = operand
-            start += all_rows.size
+                kept[number] = kind.retained
+            start += kind.rows.size
         return taken(self.table, rows % self.table[0].size), kept
 
 
@@ -131,69 +131,50 @@ class PartMaker:
         cut = cuts(whole, table)
         traffic = self.tiles.traffic(whole, table, orders)
         size = len(orders) * table[0].size
-        base = np.zeros((self.resources.count, size))
-        self._cross(level, {name: traffic[name] for name in level.operands - {kept}}, whole, base)
+        over = {name: traffic[name].ravel() for name in level.operands - {kept}}
         if last:
-            return Part(whole, table, orders, base.T, base.T, cut)
-        choices = self._choices(depth, whole, table, orders)
-        total = sum(rows.size for _, rows in choices)
-        columns, bound = np.empty((2, self.resources.count, total))
-        inner, (least, own) = self.levels[depth + 1], self._inside(depth + 1, table, cut)
-        start = 0
-        for operand, rows in choices:
-            end = start + rows.size
-            once, tiles = columns[:, start:end], rows % table[0].size
-            once[:] = base if rows.size == size else base[:, rows]
-            if operand:
-                words = {operand: traffic[operand].ravel()[rows]}
-                self._cross(inner, words, whole, once)
+            columns = np.zeros((self.resources.count, size))
+            self._cross(level, over, whole, columns)
+            return Part(whole, table, orders, columns.T, columns.T, cut)
+        inner, groups = self.levels[depth + 1], self.cores[0].groups_at_once
+        finder = Kinds(self.tiles, level, inner, groups, whole, table, orders)
+        once = finder.once() if level.uneven else {}
+        saves = {name: words < traffic[name] for name, words in once.items() if name != kept}
+        kinds = tuple(finder.all(saves))
+        total = sum(kind.rows.size for kind in kinds)
+        if not total:
+            least = self._footprint(level, one(UNIT))[0]
+            raise DoesNotFitError(level.name, int(least), level.tile_bits)
+        columns, bound = np.zeros((2, self.resources.count, total))
+        least, own = self._inside(depth + 1, table, cut)
+        within: dict[str, FloatArray] = {}
+        for operand in {kind.retained: None for kind in kinds}:
             if inner.operands == {operand} and depth + 2 == len(self.levels):
                 # A last memory of nothing else cuts nothing then: the array runs these very tiles.
-                within = self._uncut_inside(whole, table, tiles, least[ON_TOP, 0])
+                rows = np.concatenate([kind.rows for kind in kinds if kind.retained == operand])
+                tiles = np.unique(rows % table[0].size)
+                uncut = taken(table, tiles)
+                within[operand] = least.copy()
+                array = self.array(self.cores, uncut, cuts(whole, uncut), on_top=False)
+                array[ON_TOP] = least[ON_TOP][:, tiles]
+                within[operand][:, tiles] = array
             else:
-                within = np.sum([least, *(own[name] for name in own if name != operand)], axis=0)
-                within = within[:, tiles]
-            np.add(once, within, out=bound[:, start:end])
+                others = (own[name] for name in own if name != operand)
+                within[operand] = np.sum([least, *others], axis=0)
+        start = 0
+        for operand, held, rows in kinds:
+            end = start + rows.size
+            some, tiles = columns[:, start:end], rows % table[0].size
+            moved = {
+                n: (once[n].ravel() if n in held else words)[rows] for n, words in over.items()
+            }
+            self._cross(level, moved, whole, some)
+            if operand:
+                self._cross(inner, {operand: traffic[operand].ravel()[rows]}, whole, some)
+            np.add(some, within[operand][:, tiles], out=bound[:, start:end])
             start = end
         self.counts.considered += total - size
-        return Part(whole, table, orders, columns.T, bound.T, cut, choices)
-
-    def _choices(
-        self, depth: int, whole: Extents, table: Table, orders: tuple[str, ...]
-    ) -> tuple[tuple[str, IntArray], ...]:
-        """Rows of tiles and orders, with nothing retained and with each operand that can be.
-
-        Raises:
-            DoesNotFitError: the level holds tiles of finished outputs only, and sums come back.
-        """
-        level, inner = self.levels[depth], self.levels[depth + 1]
-        # Tiles that fit by the room of finished outputs alone are for sums that are kept inside.
-        any_sums = self._footprint(level, table) <= _room(level)
-        full = np.all([n == size for n, size in zip(table, whole, strict=True)], axis=0)
-        any_sums |= full & (self._footprint(level, table) <= level.room_bits)
-        found = [("", np.flatnonzero(np.tile(any_sums, len(orders))))]
-        for operand in sorted(inner.operands):
-            shared = self.tiles.retainable(whole, table, orders, operand)
-            if operand != "output":
-                shared &= any_sums
-            if shared.any():
-                rows = np.flatnonzero(shared & self._holds_whole(inner, table, operand))
-                if rows.size:
-                    found.append((operand, rows))
-        if not sum(rows.size for _, rows in found):
-            least = self._footprint(level, one(UNIT))[0]
-            raise DoesNotFitError(level.name, int(least), _room(level))
-        return tuple(found)
-
-    def _uncut_inside(
-        self, whole: Extents, table: Table, tiles: IntArray, on_top: FloatArray
-    ) -> FloatArray:
-        """Columns of the array on some candidates' pieces as they are, and a bound on top."""
-        distinct, at = np.unique(tiles, return_inverse=True)
-        some = taken(table, distinct)
-        columns = self.array(self.cores, some, cuts(whole, some), on_top=False)
-        columns[ON_TOP] = on_top[:, None]
-        return np.asarray(columns[:, at])
+        return Part(whole, table, orders, columns.T, bound.T, cut, kinds)
 
     def _inside(
         self, depth: int, table: Table, cut: Sequence[Cut]
@@ -218,18 +199,6 @@ class PartMaker:
             own[name] = np.zeros_like(least)
             add_words(own[name], passed, _of(level, name))
         return least, own
-
-    def _holds_whole(self, level: Level, table: Table, operand: str) -> npt.NDArray[np.bool_]:
-        """Whether a level can hold an operand of each tile uncut, beside the least of others."""
-        groups = self.cores[0].groups_at_once
-        whole = self.tiles.footprint(table, level.operands, level.bits, groups)
-        cut = dict(zip("byxkc", table, strict=True))
-        for loop in _LOOPS.keys() - set(USES[operand]):
-            if {loop} & {kind for one in level.operands for kind in USES[one]}:
-                cut |= {name: np.ones_like(table[0]) for name in _LOOPS[loop]}
-        least = (cut["b"], cut["y"], cut["x"], cut["k"], cut["c"])
-        needed = self.tiles.footprint(least, level.operands, level.bits, groups)
-        return np.asarray((needed <= _room(level)) | (whole <= level.room_bits))
 
     def least_on_top(self) -> FloatArray:
         """The least of what is paid on top: the smallest tile pays least."""
@@ -329,7 +298,7 @@ class PartMaker:
         Raises:
             DoesNotFitError: the level cannot hold even single elements of one of the tiles.
         """
-        room, steps = _room(level), self.cores[0].steps
+        room, steps = level.tile_bits, self.cores[0].steps
         tables = [self.tiles.candidates(whole, level.operands, steps) for whole in wholes]
         owner = np.repeat(np.arange(len(wholes)), [table[0].size for table in tables])
         table = joined(tables)
@@ -345,7 +314,7 @@ class PartMaker:
             least = self._footprint(level, one(UNIT))[0]
             raise DoesNotFitError(level.name, int(least), room)
         if kept:
-            uncut = {name for loop in USES[kept] for name in _LOOPS[loop]}
+            uncut = {name for loop in USES[kept] for name in LOOPS[loop]}
             for name, sizes, whole in zip("byxkc", table, around, strict=True):
                 fits &= sizes == whole if name in uncut else True
         return taken(table, fits), owner[fits]
@@ -393,10 +362,6 @@ class PartMaker:
             again = (traffic["output"] > outputs) | (whole[4] < channels)
             share = again * (outputs * whole[4] / channels)
             columns -= level.flow.finished[:, None] * share.ravel()
-
-
-def _room(level: Level) -> int:
-    return level.room_bits // 2 if level.double_buffered else level.room_bits
 
 
 def _of(level: Level, operand: str) -> FloatArray:

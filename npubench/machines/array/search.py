@@ -224,7 +224,7 @@ class LayerSearch:
         self, depth: int, part: Part, index: int, bound: FloatArray, figures: FloatArray
     ) -> Choice:
         """A row of a level's choices with its bounds."""
-        tile, order, retained = part.choice(index)
+        tile, order, retained, held = part.choice(index)
         pieces = tuple(combinations(part.whole, tile))
         weights = np.empty((len(pieces), self.resources.count))
         weights.T[:] = [count for _, count in pieces]
@@ -232,7 +232,7 @@ class LayerSearch:
         weights[0, BEFORE] = 1.0
         weights[-1, [AFTER, LEAVE]] = 1.0
         least = weights * [self._ideal(depth + 1, piece, retained) for piece, _ in pieces]
-        place = part.whole, tile, order, retained
+        place = part.whole, tile, order, retained, held
         return Choice(*place, part.crossing[index], pieces, weights, least, bound, figures)
 
     def _follow(self, depth: int, choice: Choice, around: Around) -> Front:
@@ -320,7 +320,7 @@ class LayerSearch:
 
 def _nest(part: Part, variant: int, index: int) -> Nest:
     """The nest of a choice of the last level."""
-    tile, order, _ = part.choice(index)
+    tile, order, _, _ = part.choice(index)
     inside = tuple(
         (count, Nest(piece, piece, variant=variant))
         for piece, count in combinations(part.whole, tile)

@@ -193,6 +193,7 @@ def build_levels(
                 bits=_in_lanes(memory, replace(bits, output=held_bits(memory, bits))),
                 flow=resources.between(memory, next_memories(spec, memory, operands), bits),
                 streams=streams and not levels,
+                uneven=memory.uneven,
             )
         )
     return tuple(levels)

@@ -184,6 +184,7 @@ class MemorySpec(SpecModel):
         double_buffered: half of the capacity holds the next tile while the first is in use.
         transfers: whether words cross its outer boundary while the machine works, or everything
             else waits for them.
+        uneven: whether it may keep an operand while tiles of others change.
         off_chip: outside the die, never scaled by supply voltage; exactly the outermost are.
     """
 
@@ -199,6 +200,7 @@ class MemorySpec(SpecModel):
     word_width: Capacity | None = None
     double_buffered: bool = True
     transfers: Literal["overlapped", "serial"] = "overlapped"
+    uneven: bool = False
     off_chip: bool = False
 
     @model_validator(mode="after")
@@ -328,6 +330,14 @@ class ArraySpec(SpecHeader):
         for name in names:
             if names.count(name) > 1:
                 raise _refuse(f"memories: two memories are called '{name}'")
+        inside: set[str] = set()
+        for memory in self.memories:
+            if memory.uneven and (memory.off_chip or not inside):
+                raise _refuse(
+                    f"memories: 'uneven' of '{memory.name}'",
+                    "only of a memory on chip with another one further in",
+                )
+            inside.add(memory.name)
         if self.counting == "zigzag" and self.array.dataflow != Dataflow.UNROLLED.value:
             raise _refuse("counting 'zigzag' goes with dataflow 'unrolled'")
         unit = self.quantization_unit

@@ -28,9 +28,11 @@ __all__ = [
     "Table",
     "Words",
     "joined",
+    "loops_inside",
     "mapped",
     "mapped_pairs",
     "one",
+    "stretched",
     "tabled",
     "taken",
     "tile_sizes",
@@ -176,22 +178,33 @@ class LayerTiles:
         Args:
             finished: whether no outputs come but finished ones, their sums being kept inside.
         """
+        if bits.sums is not None and operands == {"output"}:
+            b, y, x, k, c = table
+            table = b, y, x, bits.sums.channels(k), c
+            finished = True
+        total = np.zeros_like(table[0])
+        for operand in operands:
+            total = total + self.room(operand, table, bits, groups, finished=finished)
+        return total
+
+    def room(
+        self, operand: str, table: Table, bits: OperandBits, groups: int, *, finished: bool = False
+    ) -> IntArray:
+        """Bits of one tile of an operand in a memory that others share; see `footprint`."""
         b, y, x, k, c = table
         nest = self.shape.nest
-        total = np.zeros_like(b)
-        if "input" in operands:
+        if operand == "input":
             rows = mapped(y, lambda size: self.shape.reach(1, size))
             columns = mapped(x, lambda size: self.shape.reach(2, size))
-            total = total + b * nest.input_extent[0] * rows * columns * c * bits.input
-        if "weight" in operands:
-            total = total + k * c * self.shape.kernel * bits.weight
-        if "output" in operands:
+            total = b * nest.input_extent[0] * rows * columns * c * bits.input
+        elif operand == "weight":
+            total = k * c * self.shape.kernel * bits.weight
+        else:
             width: int | IntArray = bits.output
-            if bits.sums is not None and operands == {"output"}:
-                k = bits.sums.channels(k)
-            elif bits.sums is not None and not finished:
+            if bits.sums is not None and not finished:
+                # Without all input channels they are sums that may come back for more.
                 width = np.where(c < self.shape.extents.c, bits.partial, bits.output)
-            total = total + b * nest.OZ * y * x * k * width
+            total = b * nest.OZ * y * x * k * width
         return exact(total * groups)
 
     def traffic(
@@ -273,12 +286,28 @@ class LayerTiles:
             "C": -(-full_c // c),
         }
 
+    def once(self, operand: str, whole: Extents, table: Table, order: str) -> IntArray:
+        """Elements of an operand over the outer boundary where it stays over `loops_inside`."""
+        return self._once(operand, whole, stretched(table, whole, loops_inside(order, operand)))
+
     def crossing(
-        self, whole: Extents, tile: Extents, order: str, operands: frozenset[str]
+        self,
+        whole: Extents,
+        tile: Extents,
+        order: str,
+        operands: frozenset[str],
+        held: Collection[str] = (),
     ) -> Words:
-        """Words of the operands a memory tiles, for one tile and order."""
-        traffic = self.traffic(whole, one(tile), (order,), operands)
-        return Words(**{name: int(words[0, 0]) for name, words in traffic.items()})
+        """Words of the operands a memory tiles, for one tile and order.
+
+        Args:
+            held: operands that stay over all loops inside the one that they lack.
+        """
+        traffic = self.traffic(whole, one(tile), (order,), operands - {*held})
+        words = {name: int(count[0, 0]) for name, count in traffic.items()}
+        for name in operands & {*held}:
+            words[name] = int(self.once(name, whole, one(tile), order)[0])
+        return Words(**words)
 
     def distinct(self, table: Table) -> dict[str, IntArray]:
         """Distinct elements of each operand under a tile, all groups: what no memory can save."""
@@ -308,6 +337,22 @@ def one(tile: Extents) -> Table:
     """A table of a single tile."""
     b, y, x, k, c = (exact([size]) for size in tile)
     return b, y, x, k, c
+
+
+def loops_inside(order: str, operand: str) -> str:
+    """Loops of an operand inside the one that it lacks, whose every round goes over them again."""
+    (other,) = set(order) - set(USES[operand])
+    return order[order.index(other) + 1 :]
+
+
+def stretched(table: Table, whole: Extents, loops: str) -> Table:
+    """A table whose tiles are whole along some loops."""
+    b, y, x, k, c = table
+    if "M" in loops:
+        b, y, x = (np.full_like(b, size) for size in whole[:3])
+    if "K" in loops:
+        k = np.full_like(k, whole.k)
+    return b, y, x, k, np.full_like(c, whole.c) if "C" in loops else c
 
 
 def tabled(tiles: Sequence[Extents]) -> Table:

@@ -15,7 +15,7 @@ from itertools import product
 
 from npubench.machines.array.extents import Extents, Shape
 from npubench.machines.array.nests import Level, Nest
-from npubench.machines.array.tiles import USES
+from npubench.machines.array.tiles import USES, loops_inside
 
 __all__ = ["Walk", "walk"]
 
@@ -77,13 +77,19 @@ def _visit(
     for start, piece in _tiles(nest, origin):
         for operand in sorted(level.operands):
             loops = [loop for kind in USES[operand] for loop in _LOOPS[kind]]
-            sizes = piece._asdict()
-            place = tuple(size for loop in loops for size in (start[loop], sizes[loop]))
+            begin, sizes = start, piece._asdict()
+            if operand in nest.held:
+                # All of it along these loops, while the others stand still.
+                stays = {n for kind in loops_inside(nest.order, operand) for n in _LOOPS[kind]}
+                begin = {loop: origin[loop] if loop in stays else start[loop] for loop in start}
+                sizes = {loop: extents[loop] if loop in stays else sizes[loop] for loop in sizes}
+            place = tuple(size for loop in loops for size in (begin[loop], sizes[loop]))
             if held.get(operand) != place:
                 held[operand] = place
-                found.words[level.name, operand] += groups * _elements(shape, operand, start, piece)
+                tile = Extents(**sizes)
+                found.words[level.name, operand] += groups * _elements(shape, operand, begin, tile)
                 if operand == "output":
-                    _hand_out(shape, level.name, start, piece, found)
+                    _hand_out(shape, level.name, begin, tile, found)
         # At the innermost memory the pieces are the array's own.
         within = {name: what for name, what in within.items() if name == nest.retained}
         _visit(shape, levels[1:], inside[piece], start, within, found)

@@ -15,11 +15,12 @@ __all__ = ["LevelTile", "NestWork", "measure"]
 
 @dataclass(frozen=True, slots=True)
 class LevelTile:
-    """The tile of one memory and the order of the loops over tiles, outermost first."""
+    """The tile of one memory, its order of loops, outermost first, and what it holds (`Nest`)."""
 
     memory: str
     tile: Extents
     order: str
+    held: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +88,10 @@ def measure(
     ]
     core = Words()
 
-    def crossing(operands: frozenset[str]) -> Words:
-        return tiles.crossing(nest.extents, nest.tile, nest.order, operands)
+    def crossing(operands: frozenset[str], held: tuple[str, ...] = ()) -> Words:
+        return tiles.crossing(nest.extents, nest.tile, nest.order, operands, held)
 
-    boundaries = {level.name: crossing(level.operands - {kept})}
+    boundaries = {level.name: crossing(level.operands - {kept}, nest.held)}
     if nest.retained:
         boundaries[levels[1].name] = crossing(frozenset({nest.retained}))
     for count, part in inner:
@@ -113,7 +114,7 @@ def measure(
         held_writes=held_writes,
         core=core,
         boundaries=boundaries,
-        tiles=(LevelTile(level.name, nest.tile, nest.order), *first.tiles),
+        tiles=(LevelTile(level.name, nest.tile, nest.order, nest.held), *first.tiles),
         first=first.first,
         last=inner[-1][1].last,
         variant=first.variant,

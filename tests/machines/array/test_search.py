@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from itertools import combinations as combinations_of
 from itertools import product
 
 import numpy as np
@@ -32,7 +33,16 @@ from npubench.machines.array.registers import register_use
 from npubench.machines.array.search import LayerSearch
 from npubench.machines.array.space import ArrayCost, build_cores, build_levels, feeding_flow
 from npubench.machines.array.spec import ArraySpec
-from npubench.machines.array.tiles import ORDERS, USES, LayerTiles, OperandBits, one
+from npubench.machines.array.tiles import (
+    ORDERS,
+    USES,
+    LayerTiles,
+    OperandBits,
+    Words,
+    loops_inside,
+    one,
+    stretched,
+)
 from npubench.machines.array.traffic import mac_traffic
 from npubench.machines.array.work import measure
 from npubench.machines.protocol import Objective
@@ -41,10 +51,11 @@ from npubench.specs.catalog import find_spec
 BITS = OperandBits(input=8, weight=8, output=8, partial=32)
 
 
-def tiny_spec(buffer_bytes: int, sums: int, count: int = 1) -> ArraySpec:
+def tiny_spec(buffer_bytes: int, sums: int, count: int = 1, *, uneven: bool = False) -> ArraySpec:
     """A 2 x 2 weight-stationary array with small memories."""
     document = find_spec("edge8")
     for path, value in {
+        "memories.buffer.uneven": str(uneven).lower(),
         "array.rows": "2",
         "array.cols": "2",
         "array.count": str(count),
@@ -58,10 +69,12 @@ def tiny_spec(buffer_bytes: int, sums: int, count: int = 1) -> ArraySpec:
     return document.validate(ArraySpec)
 
 
-def three_memories(outer: int, inner: int, sums: int) -> ArraySpec:
+def three_memories(outer: int, inner: int, sums: int, *, uneven: bool = False) -> ArraySpec:
     """A 2 x 2 weight-stationary array with sums in a memory inside a memory inside a memory."""
     document = find_spec("tpuv4i")
     for path, value in {
+        "memories.vmem.uneven": str(uneven).lower(),
+        "memories.cmem.uneven": str(uneven).lower(),
         "array.rows": "2",
         "array.cols": "2",
         "array.count": "1",
@@ -127,31 +140,57 @@ def every_nest(
         moved = level.operands | {"weight"} if stays else level.operands
         orders = {
             (
-                tiles.crossing(whole, tile, "".join(order), moved),
+                tiles.crossing(whole, tile, order, moved),
                 last_loop(whole, tile, order),
+                order if level.uneven else "",
             ): order
             for order in ORDERS
         }
-        for order in orders.values():
-            for chosen in product(*inner):
-                inside = tuple(
-                    (count, nest) for (_, count), nest in zip(parts, chosen, strict=True)
-                )
-                any_sums = fits(tile, finished=False)
-                if any_sums:
-                    yield Nest(whole, tile, "".join(order), inside=inside)
-                if len(levels) == 1:
+        for order, chosen in product(orders.values(), product(*inner)):
+            inside = tuple((count, nest) for (_, count), nest in zip(parts, chosen, strict=True))
+            keeps = [""]
+            if len(levels) > 1:
+                keeps += [
+                    operand
+                    for operand in levels[1].operands
+                    if not set(last_loop(whole, tile, order)) & set(USES[operand])
+                    and all(holds_whole(part, operand) for part in chosen)
+                ]
+            for retained in keeps:
+                finished = retained == "output"
+                if not fits(tile, finished=finished):
                     continue
-                for operand in levels[1].operands:
-                    if not any_sums and operand != "output":
-                        continue
-                    if not set(last_loop(whole, tile, order)) & set(USES[operand]) and all(
-                        holds_whole(part, operand) for part in chosen
-                    ):
-                        yield Nest(whole, tile, "".join(order), operand, inside=inside)
+                for held in holdings(tiles, level, groups, whole, tile, order, finished=finished):
+                    yield Nest(whole, tile, order, retained, inside=inside, held=held)
 
 
-def last_loop(whole: Extents, tile: Extents, order: tuple[str, ...]) -> str:
+def holdings(
+    tiles: LayerTiles,
+    level: Level,
+    groups: int,
+    whole: Extents,
+    tile: Extents,
+    order: str,
+    *,
+    finished: bool,
+) -> Iterator[tuple[str, ...]]:
+    """Every set of operands that an uneven memory can hold over loops, nothing among them."""
+    yield ()
+    names = sorted(level.operands) if level.uneven else []
+    for count in range(1, len(names) + 1):
+        for held in combinations_of(names, count):
+            sizes = {name: loops_inside(order, name) if name in held else "" for name in names}
+            rooms = (
+                tiles.room(
+                    name, stretched(one(tile), whole, loops), level.bits, groups, finished=finished
+                )
+                for name, loops in sizes.items()
+            )
+            if all(sizes[name] for name in held) and int(sum(rooms)[0]) <= level.tile_bits:
+                yield held
+
+
+def last_loop(whole: Extents, tile: Extents, order: str) -> str:
     """The innermost loop over more than one tile; all of them where there is none."""
     cut = {
         "M": whole[:3] != tile[:3],
@@ -231,16 +270,21 @@ BRUTE = settings(
     phases=[Phase.explicit, Phase.generate],
     derandomize=True,
 )
-WHOLE = given(nest=SMALL, room=st.integers(8, 40), sums=st.sampled_from([2, 4, 64]))
+WHOLE = given(
+    nest=SMALL,
+    room=st.integers(8, 40),
+    sums=st.sampled_from([2, 4, 64]),
+    uneven=st.booleans(),
+)
 
 
 @pytest.mark.parametrize("objective", list(Objective))
 @settings(BRUTE, max_examples=15)
 @WHOLE
 def test_brute_force_over_the_whole_space_finds_nothing_better(
-    objective: Objective, nest: LoopNest, room: int, sums: int
+    objective: Objective, nest: LoopNest, room: int, sums: int, *, uneven: bool
 ) -> None:
-    check_whole_space(objective, nest, room, sums)
+    check_whole_space(objective, nest, room, sums, uneven=uneven)
 
 
 @pytest.mark.slow
@@ -248,14 +292,16 @@ def test_brute_force_over_the_whole_space_finds_nothing_better(
 @settings(BRUTE, max_examples=40)
 @WHOLE
 def test_brute_force_over_the_whole_space_at_length(
-    objective: Objective, nest: LoopNest, room: int, sums: int
+    objective: Objective, nest: LoopNest, room: int, sums: int, *, uneven: bool
 ) -> None:
-    check_whole_space(objective, nest, room, sums)
+    check_whole_space(objective, nest, room, sums, uneven=uneven)
 
 
-def check_whole_space(objective: Objective, nest: LoopNest, room: int, sums: int) -> None:
+def check_whole_space(
+    objective: Objective, nest: LoopNest, room: int, sums: int, *, uneven: bool
+) -> None:
     """Compare the machine's answer with every nest."""
-    spec = tiny_spec(room, sums, 1)
+    spec = tiny_spec(room, sums, 1, uneven=uneven)
     tiles, cores, levels = space_of(spec, nest)
     network = network_of(nest)
     plan = PrecisionPlan(machine_precision(spec))
@@ -285,6 +331,26 @@ def compare_with(
     }[objective]
     assert got <= best * (1 + 1e-9)
     assert got >= best * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("counting", ["npubench", "zigzag"])
+def test_an_operand_that_stays_while_others_change(counting: str) -> None:
+    """All inputs fit beside the weights of some channels: they come once, for less energy."""
+    nest = LoopNest(
+        K=256, C=128, OY=7, OX=7, FY=3, FX=3, pad_begin=(0, 1, 1), input_extent=(1, 7, 7)
+    )
+    document = find_spec("ws32x32_int8").override("counting", counting, "--set")
+    document = document.override("memories.buffer.capacity", "20 KiB", "--set")
+    joules = {}
+    for uneven in ("true", "false"):
+        spec = document.override("memories.buffer.uneven", uneven, "--set").validate(ArraySpec)
+        plan = PrecisionPlan(machine_precision(spec))
+        mapped = map_network(spec, network_of(nest), plan, Objective.ENERGY).layers["mac"]
+        joules[uneven] = reported(spec, network_of(nest), plan, Objective.ENERGY)[1]
+        assert mapped.work.tiles[0].held == (("input",) if uneven == "true" else ())
+        if uneven == "true":
+            assert mapped.work.boundaries["buffer"] == Words(128 * 49, 256 * 128 * 9, 256 * 49)
+    assert joules["true"] < joules["false"]
 
 
 def count_nests(
@@ -323,11 +389,13 @@ def count_nests(
     outer=st.integers(8, 30),
     inner=st.integers(8, 24),
     sums=st.sampled_from([2, 4]),
+    uneven=st.booleans(),
 )
 def test_brute_force_with_three_memories_finds_nothing_better(
-    objective: Objective, nest: LoopNest, outer: int, inner: int, sums: int
+    objective: Objective, nest: LoopNest, outer: int, inner: int, sums: int, *, uneven: bool
 ) -> None:
-    check_three_memories(objective, nest, outer, inner, sums, most=400)
+    spec = three_memories(outer, inner, sums, uneven=uneven)
+    check_three_memories(spec, objective, nest, most=400)
 
 
 @pytest.mark.slow
@@ -338,18 +406,19 @@ def test_brute_force_with_three_memories_finds_nothing_better(
     outer=st.integers(8, 40),
     inner=st.integers(8, 30),
     sums=st.sampled_from([2, 4, 6]),
+    uneven=st.booleans(),
 )
 def test_brute_force_with_three_memories_at_length(
-    objective: Objective, nest: LoopNest, outer: int, inner: int, sums: int
+    objective: Objective, nest: LoopNest, outer: int, inner: int, sums: int, *, uneven: bool
 ) -> None:
-    check_three_memories(objective, nest, outer, inner, sums, most=3000)
+    spec = three_memories(outer, inner, sums, uneven=uneven)
+    check_three_memories(spec, objective, nest, most=3000)
 
 
 def check_three_memories(
-    objective: Objective, nest: LoopNest, outer: int, inner: int, sums: int, *, most: int
+    spec: ArraySpec, objective: Objective, nest: LoopNest, *, most: int
 ) -> None:
     """Compare the machine's answer with every nest, where there are few enough to go through."""
-    spec = three_memories(outer, inner, sums)
     tiles, cores, levels = space_of(spec, nest)
     assert len(levels) == 3
     assume(1 < count_nests(tiles, cores, levels, tiles.shape.extents) <= 6 * most)

@@ -91,26 +91,35 @@ WALKS = settings(
     phases=[Phase.explicit, Phase.generate],
     derandomize=True,
 )
-TWO = given(nest=convolutions(), room=st.integers(120, 400), best=st.booleans())
+TWO = given(
+    nest=convolutions(), room=st.integers(120, 400), best=st.booleans(), uneven=st.booleans()
+)
 
 
 @settings(WALKS, max_examples=20)
 @TWO
-def test_words_of_two_memories(nest: LoopNest, room: int, *, best: bool) -> None:
-    compare(tiny_spec(room, 8), nest, best=best)
+def test_words_of_two_memories(nest: LoopNest, room: int, *, best: bool, uneven: bool) -> None:
+    compare(tiny_spec(room, 8, uneven=uneven), nest, best=best)
 
 
 @pytest.mark.slow
 @settings(WALKS, max_examples=60)
 @TWO
-def test_words_of_two_memories_at_length(nest: LoopNest, room: int, *, best: bool) -> None:
-    compare(tiny_spec(room, 8), nest, best=best)
+def test_words_of_two_memories_at_length(
+    nest: LoopNest, room: int, *, best: bool, uneven: bool
+) -> None:
+    compare(tiny_spec(room, 8, uneven=uneven), nest, best=best)
 
 
 @settings(WALKS, max_examples=30)
-@given(nest=convolutions(), outer=st.integers(160, 500), inner=st.integers(120, 200))
-def test_words_of_three_memories(nest: LoopNest, outer: int, inner: int) -> None:
-    compare(three_memories(outer, inner, 8), nest, best=True)
+@given(
+    nest=convolutions(),
+    outer=st.integers(160, 500),
+    inner=st.integers(120, 200),
+    uneven=st.booleans(),
+)
+def test_words_of_three_memories(nest: LoopNest, outer: int, inner: int, *, uneven: bool) -> None:
+    compare(three_memories(outer, inner, 8, uneven=uneven), nest, best=True)
 
 
 def test_a_walk_followed_by_hand() -> None:
