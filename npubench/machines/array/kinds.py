@@ -9,7 +9,7 @@ the operand lacks, while tiles of other operands change (L. Mei et al., "ZigZag"
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -84,10 +84,11 @@ class Kinds:
                 shared &= any_sums
             if shared.any():
                 usable[operand] = shared & self._stays_whole(operand)
+        rooms = _Rooms(self)
         for operand, rows in usable.items():
             held: Iterator[tuple[tuple[str, ...], Mask]] = iter([((), rows)])
             if level.uneven:
-                held = self._held(saves, finished=operand == "output")
+                held = self._held(saves, rooms, finished=operand == "output")
             for names, which in held:
                 some = np.flatnonzero(rows & which)
                 if some.size:
@@ -105,7 +106,7 @@ class Kinds:
         return words
 
     def _held(
-        self, saves: Mapping[str, Mask], *, finished: bool
+        self, saves: Mapping[str, Mask], rooms: _Rooms, *, finished: bool
     ) -> Iterator[tuple[tuple[str, ...], Mask]]:
         """Operands that are held, with tiles and orders.
 
@@ -113,11 +114,7 @@ class Kinds:
         other fits, either is a choice.
         """
 
-        def room(name: str, tiles: Table) -> IntArray:
-            bits = self.level.bits
-            return self.tiles.room(name, tiles, bits, self.groups, finished=finished)
-
-        own = {name: room(name, self.table) for name in sorted(self.level.operands)}
+        own = {name: rooms.of(name, "", finished=finished) for name in sorted(self.level.operands)}
         spare = self.level.tile_bits - np.sum(list(own.values()), axis=0)
         shape = len(self.orders), self.table[0].size
         found: dict[tuple[str, ...], Mask] = {}
@@ -125,21 +122,17 @@ class Kinds:
         def note(names: tuple[str, ...], number: int, some: Mask) -> None:
             found.setdefault(names, np.zeros(shape, dtype=bool))[number] = some
 
-        known: dict[tuple[str, str], IntArray] = {}
         for number, order in enumerate(self.orders):
-            fits: dict[str, Mask] = {}
-            for name in sorted(saves):
-                if not saves[name][number].any():
-                    continue
-                key = name, _inside(order, name)
-                if key not in known:
-                    known[key] = room(name, stretched(self.table, self.whole, key[1])) - own[name]
-                fits[name] = saves[name][number] & (known[key] <= spare)
+            more = {
+                name: rooms.of(name, _inside(order, name), finished=finished) - own[name]
+                for name in sorted(saves)
+                if saves[name][number].any()
+            }
+            fits = {name: saves[name][number] & (bits <= spare) for name, bits in more.items()}
             # Two operands at most have loops inside the one that they lack.
             both = np.zeros(spare.shape, dtype=bool)
             if len(fits) > 1:
-                more = [known[name, _inside(order, name)] for name in fits]
-                both = np.logical_and(*fits.values()) & (np.add(*more) <= spare)
+                both = np.logical_and(*fits.values()) & (np.add(*more.values()) <= spare)
                 note(tuple(fits), number, both)
             for name, some in fits.items():
                 note((name,), number, some & ~both)
@@ -157,6 +150,22 @@ class Kinds:
         least = (cut["b"], cut["y"], cut["x"], cut["k"], cut["c"])
         needed = self.tiles.footprint(least, level.operands, level.bits, self.groups)
         return np.asarray((needed <= level.tile_bits) | (whole <= level.room_bits))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rooms:
+    """Room of one operand of each candidate, stretched over some loops; each found once."""
+
+    kinds: Kinds
+    known: dict[tuple[str, str, bool], IntArray] = field(default_factory=dict)
+
+    def of(self, operand: str, loops: str, *, finished: bool) -> IntArray:
+        key = operand, loops, finished and operand == "output"
+        if key not in self.known:
+            k = self.kinds
+            table = stretched(k.table, k.whole, loops)
+            self.known[key] = k.tiles.room(operand, table, k.level.bits, k.groups, finished=key[2])
+        return self.known[key]
 
 
 def _inside(order: str, operand: str) -> str:
