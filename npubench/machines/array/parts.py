@@ -146,21 +146,7 @@ class PartMaker:
             least = self._footprint(level, one(UNIT))[0]
             raise DoesNotFitError(level.name, int(least), level.tile_bits)
         columns, bound = np.zeros((2, self.resources.count, total))
-        least, own = self._inside(depth + 1, table, cut)
-        within: dict[str, FloatArray] = {}
-        for operand in {kind.retained: None for kind in kinds}:
-            if inner.operands == {operand} and depth + 2 == len(self.levels):
-                # A last memory of nothing else cuts nothing then: the array runs these very tiles.
-                rows = np.concatenate([kind.rows for kind in kinds if kind.retained == operand])
-                tiles = np.unique(rows % table[0].size)
-                uncut = taken(table, tiles)
-                within[operand] = least.copy()
-                array = self.array(self.cores, uncut, cuts(whole, uncut), on_top=False)
-                array[ON_TOP] = least[ON_TOP][:, tiles]
-                within[operand][:, tiles] = array
-            else:
-                others = (own[name] for name in own if name != operand)
-                within[operand] = np.sum([least, *others], axis=0)
+        within = self._within(depth + 1, whole, table, cut, kinds)
         start = 0
         for operand, held, rows in kinds:
             end = start + rows.size
@@ -175,6 +161,30 @@ class PartMaker:
             start = end
         self.counts.considered += total - size
         return Part(whole, table, orders, columns.T, bound.T, cut, kinds)
+
+    def _within(
+        self, depth: int, whole: Extents, table: Table, cut: Sequence[Cut], kinds: Sequence[Kind]
+    ) -> dict[str, FloatArray]:
+        """Bounds of what is inside each candidate by the operand that this level retains.
+
+        Columns, as of `_inside`; of what is retained nothing passes this level's boundary.
+        """
+        least, own = self._inside(depth, table, cut)
+        bounds: dict[str, FloatArray] = {}
+        for operand in {kind.retained: None for kind in kinds}:
+            if self.levels[depth].operands == {operand} and depth + 1 == len(self.levels):
+                # A last memory of nothing else cuts nothing then: the array runs these very tiles.
+                rows = np.concatenate([kind.rows for kind in kinds if kind.retained == operand])
+                tiles = np.unique(rows % table[0].size)
+                uncut = taken(table, tiles)
+                array = self.array(self.cores, uncut, cuts(whole, uncut), on_top=False)
+                array[ON_TOP] = least[ON_TOP][:, tiles]
+                bounds[operand] = least.copy()
+                bounds[operand][:, tiles] = array
+            else:
+                others = (own[name] for name in own if name != operand)
+                bounds[operand] = np.sum([least, *others], axis=0)
+        return bounds
 
     def _inside(
         self, depth: int, table: Table, cut: Sequence[Cut]
