@@ -122,6 +122,8 @@ def test_instances_multiply_what_each_has(name: str) -> None:
         ("memories.buffer.instances", "0", "memories.buffer.instances"),
         ("memories.buffer.instances", "1.5", "memories.buffer.instances"),
         ("memories.buffer.word_width", "64", "memories.buffer.word_width"),
+        ("memories.lpddr4.uneven", "true", "'uneven' of 'lpddr4'"),
+        ("memories.accumulators.uneven", "true", "with another one further in"),
     ],
 )
 def test_nonsense_is_refused(path: str, value: str, message: str) -> None:
